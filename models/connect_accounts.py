@@ -1,0 +1,96 @@
+"""Hosts' connected accounts at Stripe, and what keeps one from being paid."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from tortoise import fields
+
+from models.base import Changing
+
+if TYPE_CHECKING:
+    from models.users import User
+
+
+class ConnectAccountType(StrEnum):
+    """Who faces the host: Stripe's Express dashboard, Stripe's own dashboard, or the platform."""
+
+    EXPRESS = "EXPRESS"
+    STANDARD = "STANDARD"
+    CUSTOM = "CUSTOM"
+
+
+class RequirementUrgency(StrEnum):
+    """How soon Stripe wants a requirement met (Account object, `requirements`), the most pressing first."""
+
+    PAST_DUE = "PAST_DUE"
+    CURRENTLY_DUE = "CURRENTLY_DUE"
+    PENDING_VERIFICATION = "PENDING_VERIFICATION"
+    EVENTUALLY_DUE = "EVENTUALLY_DUE"
+
+
+class ConnectAccount(Changing):
+    """One connected account of a host.
+
+    `capabilities` maps a capability to its status; `requirements` is a list of {field, urgency, error, deadline}, as
+    Stripe's Account object says them. A host has at most one account that is not deauthorized.
+    `version` and `position` order its changes in the event stream.
+    """
+
+    user: fields.ForeignKeyRelation[User] = fields.ForeignKeyField(
+        "models.User", related_name="connect_accounts", on_delete=fields.RESTRICT
+    )
+    user_id: UUID
+    stripe_account_id: str | None = fields.CharField(max_length=64, null=True, unique=True)
+    type = fields.CharEnumField(ConnectAccountType, max_length=16)
+    country = fields.CharField(max_length=2)
+    default_currency = fields.CharField(max_length=3)
+    details_submitted = fields.BooleanField(default=False)
+    stripe_charges_enabled = fields.BooleanField(default=False)
+    payouts_enabled = fields.BooleanField(default=False)
+    capabilities: dict[str, str] = fields.JSONField(default=dict)
+    requirements: list[dict[str, Any]] = fields.JSONField(default=list)
+    disabled_reason: str | None = fields.CharField(max_length=255, null=True)
+    deauthorized_at: datetime | None = fields.DatetimeField(null=True)
+    version: int = fields.IntField(default=1)
+    position: int = fields.BigIntField(default=0)
+
+    class Meta:
+        table = "connect_accounts"
+
+    def hindrances(self, *, on_behalf_of: bool = False) -> list[str]:
+        """Why Paydesk cannot pay this host now, in Stripe's names of requirements; empty where it can.
+
+        What makes a host ready is the active `transfers` capability ("Account capabilities"), with `card_payments`
+        too where the host is the settlement merchant. A STANDARD host's losses are Stripe's, so that destination
+        charges are not possible ("Create destination charges").
+        """
+        if self.stripe_account_id is None:
+            return ["account_creation_pending"]
+        if self.deauthorized_at is not None:
+            return ["account_deauthorized"]
+        if self.type is ConnectAccountType.STANDARD:
+            return ["standard_accounts_need_direct_charges"]
+        needed = ("transfers", "card_payments") if on_behalf_of else ("transfers",)
+        missing = [name for name in needed if self.capabilities.get(name) != "active"]
+        if not missing:
+            return []
+        pressing = [
+            entry["field"]
+            for entry in self.requirements
+            if entry["urgency"] in {RequirementUrgency.PAST_DUE, RequirementUrgency.CURRENTLY_DUE}
+        ]
+        if pressing:
+            return pressing
+        if self.disabled_reason:
+            return [self.disabled_reason]
+        pending = [entry["field"] for entry in self.requirements]
+        return pending or [f"capability.{name}" for name in missing]
+
+    @property
+    def can_be_paid(self) -> bool:
+        """Whether Paydesk can pay this host now."""
+        return not self.hindrances()

@@ -1,0 +1,99 @@
+"""The double-entry ledger: pots of money, and postings between them that sum to zero."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from tortoise import fields
+
+from models.base import Identified
+
+
+class LedgerAccountKind(StrEnum):
+    """The chart of accounts; each is a pot of money, positive where it holds some."""
+
+    GUEST_CLEARING = "GUEST_CLEARING"
+    """The guests' side: negative by what they have paid and not got back."""
+    PLATFORM_BALANCE = "PLATFORM_BALANCE"
+    HOST_BALANCE = "HOST_BALANCE"
+    HOST_OWED = "HOST_OWED"
+    APPLICATION_FEES = "APPLICATION_FEES"
+    STRIPE_FEES = "STRIPE_FEES"
+    REFUNDS = "REFUNDS"
+    """Refunds on their way to the guest."""
+    DISPUTES = "DISPUTES"
+    PAYOUTS_IN_TRANSIT = "PAYOUTS_IN_TRANSIT"
+    FX_LIQUIDITY = "FX_LIQUIDITY"
+    FX_GAIN_LOSS = "FX_GAIN_LOSS"
+
+
+class LedgerTransactionKind(StrEnum):
+    """What moved money."""
+
+    CHARGE = "CHARGE"
+    TRANSFER = "TRANSFER"
+    APPLICATION_FEE = "APPLICATION_FEE"
+    REFUND = "REFUND"
+    REFUND_PAID = "REFUND_PAID"
+    REFUND_FAILED = "REFUND_FAILED"
+    TRANSFER_REVERSAL = "TRANSFER_REVERSAL"
+    APPLICATION_FEE_REFUND = "APPLICATION_FEE_REFUND"
+
+
+class LedgerAccount(Identified):
+    """One pot: of the platform (no owner) or of a user, of one kind, in one currency."""
+
+    owner_id: UUID | None = fields.UUIDField(null=True)
+    kind = fields.CharEnumField(LedgerAccountKind, max_length=24)
+    currency = fields.CharField(max_length=3)
+
+    class Meta:
+        table = "ledger_accounts"
+
+
+class LedgerTransaction(Identified):
+    """One movement of money.
+
+    `reference` names what caused it, once and for ever ("charge:ch_…"); with `occurred_at`, Stripe's own time of that
+    object, it is unique, so that a fact that comes in twice is posted once.
+    """
+
+    kind = fields.CharEnumField(LedgerTransactionKind, max_length=32)
+    reference = fields.CharField(max_length=255)
+    occurred_at: datetime = fields.DatetimeField()
+    payment_id: UUID | None = fields.UUIDField(null=True)
+    refund_id: UUID | None = fields.UUIDField(null=True)
+    stripe_account = fields.CharField(max_length=64, default="")
+    stripe_object_id: str | None = fields.CharField(max_length=64, null=True)
+
+    class Meta:
+        table = "ledger_transactions"
+
+
+class LedgerPosting(Identified):
+    """One side of a transaction: so many minor units into (or, negative, out of) an account."""
+
+    transaction_id: UUID = fields.UUIDField()
+    account_id: UUID = fields.UUIDField()
+    amount_minor: int = fields.BigIntField()
+    currency = fields.CharField(max_length=3)
+
+    class Meta:
+        table = "ledger_postings"
+
+
+class LedgerSettlement(Identified):
+    """Stripe's balance transaction for a ledger transaction, once it is known ("Balance transactions" object)."""
+
+    transaction_id: UUID = fields.UUIDField()
+    stripe_account = fields.CharField(max_length=64, default="")
+    balance_transaction_id = fields.CharField(max_length=64)
+    currency = fields.CharField(max_length=3)
+    amount_minor: int = fields.BigIntField()
+    fee_minor: int = fields.BigIntField()
+    available_on: datetime = fields.DatetimeField()
+
+    class Meta:
+        table = "ledger_settlements"

@@ -1,0 +1,21 @@
+"""People: guests and hosts alike, as the platform knows them."""
+
+from __future__ import annotations
+
+from tortoise import fields
+
+from models.base import Changing
+
+
+class User(Changing):
+    """One person; `external_id` is the platform's own id, the `sub` of a token."""
+
+    external_id = fields.CharField(max_length=255, unique=True)
+    email = fields.CharField(max_length=320)
+    name = fields.CharField(max_length=255)
+    country: str | None = fields.CharField(max_length=2, null=True)
+    locale: str | None = fields.CharField(max_length=35, null=True)
+    stripe_customer_id: str | None = fields.CharField(max_length=64, null=True, unique=True)
+
+    class Meta:
+        table = "users"
