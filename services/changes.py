@@ -1,0 +1,95 @@
+"""What one transaction changes beside its rows: the event of each change of state, and the audit entry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from models.audit import AuditEntry
+from models.base import new_id
+from models.events import Event, EventSubject
+from models.sets import insert_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from uuid import UUID
+
+    from models.sets import AnyConnection
+
+
+class Subject(Protocol):
+    """A row whose changes are followed: it counts them, and knows its place in the stream."""
+
+    id: UUID
+    version: int
+    position: int
+
+
+class ChangeSet:
+    """Collects events and audit entries, and writes each kind in one statement.
+
+    Usage: lock the subjects with `pg_current_xact_id()` selected, change them, `record` each change, write the rows,
+    then `write`.
+    """
+
+    def __init__(self, actor: str, xid: int) -> None:
+        """
+        Args:
+            actor: who makes the change: a viewer's caller ("user:alice"), "stripe:evt_…" or "system:job".
+            xid: the id of the transaction that writes it, `pg_current_xact_id()`.
+        """
+        self.actor = actor
+        self.xid = xid
+        self.events: list[Event] = []
+        self.entries: list[AuditEntry] = []
+
+    def record(
+        self,
+        subject_type: EventSubject,
+        subject: Subject,
+        action: str,
+        *,
+        previous_status: str | None,
+        status: str,
+        before: Mapping[str, Any] | None,
+        after: Mapping[str, Any],
+        payer_id: UUID | None = None,
+        host_id: UUID | None = None,
+        activity_id: UUID | None = None,
+    ) -> None:
+        """Record a change of a subject that people follow: its version and position move on, and the caller writes them.
+
+        A creation has no `previous_status` and keeps the version it was made with.
+        """
+        if previous_status is not None:
+            subject.version += 1
+        subject.position = max(self.xid, subject.position)
+        self.events.append(
+            Event(
+                id=new_id(), subject_type=subject_type, subject_id=subject.id, version=subject.version,
+                position=subject.position, xid=self.xid, previous_status=previous_status, status=status,
+                payer_id=payer_id, host_id=host_id, activity_id=activity_id, detail=dict(after),
+            )  # fmt: skip
+        )
+        self.audit(action, subject_type.value, subject.id, before=before, after=after)
+
+    def audit(
+        self,
+        action: str,
+        subject_type: str,
+        subject_id: UUID,
+        *,
+        before: Mapping[str, Any] | None,
+        after: Mapping[str, Any] | None,
+    ) -> None:
+        """Record an act alone."""
+        self.entries.append(
+            AuditEntry(
+                id=new_id(), actor=self.actor, action=action, subject_type=subject_type, subject_id=subject_id,
+                before=None if before is None else dict(before), after=None if after is None else dict(after),
+            )  # fmt: skip
+        )
+
+    async def write(self, connection: AnyConnection) -> None:
+        """Write what was recorded, inside the transaction."""
+        await insert_rows(connection, Event, self.events)
+        await insert_rows(connection, AuditEntry, self.entries)

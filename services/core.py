@@ -1,0 +1,33 @@
+"""What the use cases depend on, in one value that `server.py` and `manage.py` build."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+    from services.batching import Batcher
+    from services.database import Database
+    from services.live import LiveUpdates
+    from services.operations import Operations
+    from services.payments.reservation import PaymentReservation, ReservedPayment
+    from services.payments.settlement import IntentSettlement, SettledPayment
+    from services.stripe_gateway import StripeGateway
+    from settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts that every use case may need; a use case takes it as its first argument."""
+
+    settings: Settings
+    database: Database
+    stripe: StripeGateway
+    operations: Operations
+    live: LiveUpdates
+    reservations: Batcher[PaymentReservation, ReservedPayment]
+    settlements: Batcher[IntentSettlement, SettledPayment]
+    clock: Callable[[], datetime]

@@ -1,0 +1,436 @@
+"""Operations: reserve, call, settle, so that a crash anywhere loses nothing and repeats nothing.
+
+A use case claims its operation in the transaction that reserves (`claim`), then hands it to `Operations.complete`,
+which sends its steps to Stripe with no transaction open and settles. The recovery job calls the same `complete` for
+operations whose holder died. How an operation goes on is said once, by its `OperationKind`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import chain, repeat
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+import orjson
+import structlog
+
+from models.base import from_record, new_id
+from models.operations import Operation, OperationStatus, OperationStep, StepStatus
+from models.sets import insert_rows
+from services.errors import DomainError, IdempotencyKeyReused, InvalidInput, OperationInProgress, StripeUnavailable
+from services.stripe_gateway import (
+    API_VERSION,
+    Priority,
+    StripeError,
+    StripeNotSent,
+    StripeResponse,
+    StripeUnknownOutcome,
+)
+from services.stripe_requests import StripeRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from models.sets import AnyConnection
+    from services.core import Services
+
+log = structlog.get_logger("operations")
+
+KEY_LENGTH = 255
+# Stripe forgets idempotency keys after 24 hours ("Idempotent requests"); a replay must arrive well before.
+REPLAYABLE_FOR = timedelta(hours=23)
+RETRY_AFTER_S = 2
+RETRY_AT_MOST_S = 600
+POLL_S = (0.05, 0.1, 0.2, 0.4, 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a caller asks for: the same (caller, key) with the same arguments is the same operation."""
+
+    caller: str
+    idempotency_key: str
+    kind: str
+    arguments: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.idempotency_key) <= KEY_LENGTH:
+            raise InvalidInput("idempotencyKey", f"An idempotency key has 1 to {KEY_LENGTH} characters.")
+        if "\x00" in self.idempotency_key:
+            raise InvalidInput("idempotencyKey", "An idempotency key cannot contain a null character.")
+
+    @property
+    def arguments_hash(self) -> bytes:
+        """A digest of kind and arguments, by which a re-used key is told from a repeated one."""
+        canonical = orjson.dumps([self.kind, dict(self.arguments)], option=orjson.OPT_SORT_KEYS, default=str)
+        return hashlib.sha256(canonical).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Stripe's final no to a step."""
+
+    error: StripeError
+
+
+Answer = StripeResponse | Refusal
+"""What a step came to: Stripe's response, or its refusal. An unknown outcome is neither: it is tried again."""
+
+
+@dataclass(slots=True)
+class Answers:
+    """The answers so far, by step."""
+
+    by_step: dict[str, Answer] = field(default_factory=dict)
+
+    def get(self, step: str) -> Answer | None:
+        """The answer to that step, if there is one."""
+        return self.by_step.get(step)
+
+    @property
+    def refused(self) -> bool:
+        """Whether a step was refused, which ends an operation unless its kind plans on."""
+        return any(isinstance(answer, Refusal) for answer in self.by_step.values())
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """The next call to make: its name within the operation, and the request without its idempotency key."""
+
+    name: str
+    request: StripeRequest
+
+
+class OperationKind(Protocol):
+    """How operations of one kind go on; everything it decides follows from stored rows and the answers so far."""
+
+    name: str
+
+    async def next_step(self, services: Services, operation: Operation, answers: Answers) -> PlannedStep | None:
+        """The next call to Stripe, or None where it is time to settle."""
+
+    async def settle(self, services: Services, operation: Operation, answers: Answers) -> None:
+        """Apply the answers in one transaction that also finishes the operation (`finish`)."""
+
+    async def find(self, services: Services, operation: Operation, step: OperationStep) -> dict[str, Any] | None:
+        """Stripe's object that this step made, looked up in a strongly consistent and complete list; None where the
+        list proves that there is none.
+
+        Raises: LookupError where no list can tell: a person has to.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A claimed operation; `new` where this claim made it."""
+
+    operation: Operation
+    new: bool
+
+
+async def claim(
+    connection: AnyConnection, intent: Intent, *, subject_id: UUID, leased_until: datetime,
+    arguments: Mapping[str, Any] | None = None,
+) -> Claimed:  # fmt: skip
+    """Claim the operation inside the reserving transaction; rolling that back releases the key.
+
+    Raises: IdempotencyKeyReused where the key came with other arguments before.
+    """
+    operation = new_operation(intent, subject_id=subject_id, leased_until=leased_until, arguments=arguments)
+    made = await insert_rows(
+        connection, Operation, [operation], conflict="ON CONFLICT (caller, idempotency_key) DO NOTHING RETURNING id"
+    )
+    if made:
+        return Claimed(operation, new=True)
+    record = await connection.fetchrow(
+        "SELECT * FROM operations WHERE caller = $1 AND idempotency_key = $2", intent.caller, intent.idempotency_key
+    )
+    if record is None:
+        raise RuntimeError("an operation that could not be inserted is not there either")
+    return Claimed(same_intent(from_record(Operation, record), intent), new=False)
+
+
+def new_operation(
+    intent: Intent, *, subject_id: UUID, leased_until: datetime, arguments: Mapping[str, Any] | None = None
+) -> Operation:
+    """The row of a new operation."""
+    return Operation(
+        id=new_id(), caller=intent.caller, idempotency_key=intent.idempotency_key, kind=intent.kind,
+        arguments_hash=intent.arguments_hash, arguments=dict(arguments or {}), subject_id=subject_id,
+        leased_until=leased_until,
+    )  # fmt: skip
+
+
+def same_intent(operation: Operation, intent: Intent) -> Operation:
+    """The operation, where the intent is the one that made it.
+
+    Raises: IdempotencyKeyReused.
+    """
+    if bytes(operation.arguments_hash) != intent.arguments_hash:
+        raise IdempotencyKeyReused
+    return operation
+
+
+def new_step(operation_id: UUID, planned: PlannedStep, *, attempt: int = 1) -> OperationStep:
+    """The row of a step about to be sent."""
+    request = planned.request
+    return OperationStep(
+        id=new_id(), operation_id=operation_id, step=planned.name, attempt=attempt, method=request.method,
+        path=request.path, body=request.body, stripe_account=request.stripe_account, api_version=API_VERSION,
+    )  # fmt: skip
+
+
+def stored_request(step: OperationStep) -> StripeRequest:
+    """The request of a stored step, with its key: the same bytes each time."""
+    return StripeRequest(
+        method=step.method,
+        path=step.path,
+        body=step.body,
+        idempotency_key=f"{step.operation_id}:{step.step}:{step.attempt}",
+        stripe_account=step.stripe_account,
+    )
+
+
+async def finish(
+    connection: AnyConnection, operation_ids: Sequence[UUID], *, errors: Mapping[UUID, DomainError] | None = None
+) -> None:
+    """End operations inside the settling transaction, with their recorded errors; an ended one stays as it is."""
+    records = [
+        orjson.dumps(errors[id_].to_record()).decode() if errors and id_ in errors else None for id_ in operation_ids
+    ]
+    await connection.execute(
+        """
+        UPDATE operations o SET status = CASE WHEN v.error IS NULL THEN 'SUCCEEDED' ELSE 'FAILED' END, error = v.error,
+            finished_at = now(), updated_at = now()
+        FROM unnest($1::uuid[], $2::jsonb[]) AS v(id, error)
+        WHERE o.id = v.id AND o.status IN ('RUNNING', 'PARKED')
+        """,
+        list(operation_ids),
+        records,
+    )
+
+
+async def record_answers(connection: AnyConnection, steps: Sequence[tuple[UUID, str, Answer]]) -> None:
+    """Store what Stripe said to steps (operation, step, answer), inside the settling transaction."""
+    statuses, requests, objects, outcomes = [], [], [], []
+    for _, _, answer in steps:
+        if isinstance(answer, Refusal):
+            statuses.append(StepStatus.REFUSED.value)
+            requests.append(answer.error.request_id)
+            objects.append(None)
+            outcomes.append(str(answer.error)[:255])
+        else:
+            statuses.append(StepStatus.DONE.value)
+            requests.append(answer.request_id)
+            objects.append(answer.body.get("id"))
+            outcomes.append(str(answer.body.get("status") or answer.status)[:255])
+    await connection.execute(
+        """
+        UPDATE operation_steps s SET status = v.status, stripe_request_id = v.request, stripe_object_id = v.object,
+            outcome = v.outcome, answered_at = now()
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+            AS v(operation_id, step, status, request, object, outcome)
+        WHERE s.operation_id = v.operation_id AND s.step = v.step AND s.status = 'PLANNED'
+        """,
+        [operation_id for operation_id, _, _ in steps],
+        [step for _, step, _ in steps],
+        statuses, requests, objects, outcomes,
+    )  # fmt: skip
+
+
+class Operations:
+    """Runs operations to their end, once in one place at a time."""
+
+    def __init__(self, kinds: Sequence[OperationKind], *, lease_s: float, duplicate_wait_s: float) -> None:
+        """
+        Args:
+            kinds: all of them.
+            lease_s: how long a process may be silent before another takes its operation over.
+            duplicate_wait_s: how long a duplicate waits for the first before it is told to come back.
+        """
+        self.kinds = {kind.name: kind for kind in kinds}
+        self.lease = timedelta(seconds=lease_s)
+        self.duplicate_wait_s = duplicate_wait_s
+        self._finished_here: dict[UUID, asyncio.Event] = {}
+
+    async def complete(
+        self, services: Services, operation: Operation, *, planned: Sequence[OperationStep] = (),
+        priority: Priority = Priority.INTERACTIVE,
+    ) -> Operation:  # fmt: skip
+        """Send what is left of the operation's steps and settle it; `planned` are the steps stored at reserve.
+
+        Raises: StripeUnavailable where the outcome is not known yet; the operation goes on by itself.
+        """
+        finished = self._finished_here.setdefault(operation.id, asyncio.Event())
+        try:
+            await self._run(services, operation, {step.step: step for step in planned}, priority)
+            return await Operation.get(id=operation.id)
+        except (StripeUnknownOutcome, StripeNotSent) as error:
+            await self._release(services, operation)
+            raise StripeUnavailable(retry_after_seconds=RETRY_AFTER_S) from error
+        finally:
+            self._finished_here.pop(operation.id, None)
+            finished.set()
+
+    async def answer(self, services: Services, claimed: Claimed, *, planned: Sequence[OperationStep] = ()) -> Operation:
+        """The ended operation of a claim: run it where it is new, wait for it or replay its answer where it is not.
+
+        Raises: the recorded DomainError of a refused operation; OperationInProgress; StripeUnavailable.
+        """
+        if claimed.new:
+            operation = await self.complete(services, claimed.operation, planned=planned)
+        else:
+            operation = await self.wait(services, claimed.operation)
+        if operation.error is not None:
+            raise DomainError.from_record(operation.error)
+        return operation
+
+    async def wait(self, services: Services, operation: Operation) -> Operation:
+        """Wait for an operation that runs elsewhere, or pick it up where nobody holds it.
+
+        Raises: OperationInProgress where it takes longer than a duplicate may wait.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.duplicate_wait_s
+        for delay in chain(POLL_S, repeat(POLL_S[-1])):
+            if operation.status in {OperationStatus.SUCCEEDED, OperationStatus.FAILED}:
+                return operation
+            here = self._finished_here.get(operation.id)
+            if here is None and operation.status is OperationStatus.RUNNING:
+                leased = await self._lease(services, operation)
+                if leased is not None:
+                    return await self.complete(services, leased)
+            left = deadline - loop.time()
+            if left <= 0:
+                break
+            if here is None:
+                await asyncio.sleep(min(delay, left))
+            else:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(here.wait(), left)
+            operation = await Operation.get(id=operation.id)
+        raise OperationInProgress(retry_after_seconds=max(1, round(self.lease.total_seconds() / 4)))
+
+    async def _run(
+        self, services: Services, operation: Operation, planned: dict[str, OperationStep], priority: Priority
+    ) -> None:
+        kind = self.kinds[operation.kind]
+        answers = Answers()
+        # A step that was stored at reserve is the next one by construction: nothing is read before it is sent.
+        stored = dict(planned) or {
+            step.step: step
+            for step in await OperationStep.filter(operation_id=operation.id).order_by("attempt", "id")
+        }
+        for name, step in stored.items():
+            answers.by_step[name] = await self._answered(services, kind, operation, step, priority)
+        while not answers.refused:
+            next_step = await kind.next_step(services, operation, answers)
+            if next_step is None:
+                break
+            step = new_step(operation.id, next_step)
+            async with services.database.transaction() as connection:
+                await insert_rows(connection, OperationStep, [step], conflict="ON CONFLICT DO NOTHING")
+                await record_answers(
+                    connection, [(operation.id, name, answer) for name, answer in answers.by_step.items()]
+                )
+                await self._extend(connection, operation, services.clock())
+            answers.by_step[next_step.name] = await self._answered(services, kind, operation, step, priority)
+        await kind.settle(services, operation, answers)
+
+    async def _answered(
+        self, services: Services, kind: OperationKind, operation: Operation, step: OperationStep, priority: Priority
+    ) -> Answer:
+        """Stripe's answer to a step: by sending it, again if need be, or by finding what it made."""
+        if step.created_at is not None and services.clock() - step.created_at > REPLAYABLE_FOR:
+            return await self._found_or_anew(services, kind, operation, step, priority)
+        try:
+            return await services.stripe.send(stored_request(step), priority=priority)
+        except (StripeNotSent, StripeUnknownOutcome) as error:
+            # Stripe saves a 500 under its key and replays it for ever: on a later try only a list can tell.
+            if isinstance(error, StripeUnknownOutcome) and error.status is not None and operation.attempts > 0:
+                return await self._found_or_anew(services, kind, operation, step, priority)
+            raise
+        except StripeError as error:
+            return Refusal(error)
+
+    async def _found_or_anew(
+        self, services: Services, kind: OperationKind, operation: Operation, step: OperationStep, priority: Priority
+    ) -> Answer:
+        found = await kind.find(services, operation, step)
+        if found is not None:
+            return StripeResponse(status=200, body=found, request_id=None, idempotent_replayed=True)
+        again = OperationStep(
+            id=new_id(), operation_id=step.operation_id, step=step.step, attempt=step.attempt + 1, method=step.method,
+            path=step.path, body=step.body, stripe_account=step.stripe_account, api_version=step.api_version,
+        )  # fmt: skip
+        async with services.database.transaction() as connection:
+            await insert_rows(connection, OperationStep, [again], conflict="ON CONFLICT DO NOTHING")
+        log.info("operations.new_attempt", operation=str(operation.id), step=step.step, attempt=again.attempt)
+        try:
+            return await services.stripe.send(stored_request(again), priority=priority)
+        except (StripeNotSent, StripeUnknownOutcome):
+            raise
+        except StripeError as error:
+            return Refusal(error)
+
+    async def recover(self, services: Services, *, limit: int = 50) -> int:
+        """Take over operations whose holder let the lease run out, and run them to their end.
+
+        Returns: how many were taken over. An operation that no list can tell about is parked.
+        """
+        now = services.clock()
+        async with services.database.transaction() as connection:
+            records = await connection.fetch(
+                """
+                UPDATE operations SET leased_until = $2, attempts = attempts + 1, updated_at = now()
+                WHERE id IN (SELECT id FROM operations WHERE status = 'RUNNING' AND leased_until < $1
+                             ORDER BY leased_until LIMIT $3 FOR UPDATE SKIP LOCKED)
+                RETURNING *
+                """,
+                now, now + self.lease, limit,
+            )  # fmt: skip
+        for record in records:
+            operation = from_record(Operation, record)
+            try:
+                await self.complete(services, operation, priority=Priority.BACKGROUND)
+            except StripeUnavailable:
+                log.warning("operations.still_unknown", operation=str(operation.id), attempts=operation.attempts)
+            except LookupError as error:
+                await self._park(services, operation, str(error))
+        return len(records)
+
+    async def _park(self, services: Services, operation: Operation, reason: str) -> None:
+        log.error("operations.parked", operation=str(operation.id), kind=operation.kind, reason=reason)
+        await services.database.pool.execute(
+            "UPDATE operations SET status = 'PARKED', updated_at = now() WHERE id = $1 AND status = 'RUNNING'",
+            operation.id,
+        )
+
+    async def _lease(self, services: Services, operation: Operation) -> Operation | None:
+        now = services.clock()
+        record = await services.database.pool.fetchrow(
+            """
+            UPDATE operations SET leased_until = $3, attempts = attempts + 1, updated_at = now()
+            WHERE id = $1 AND status = 'RUNNING' AND leased_until < $2 RETURNING *
+            """,
+            operation.id, now, now + self.lease,
+        )  # fmt: skip
+        return None if record is None else from_record(Operation, record)
+
+    async def _extend(self, connection: AnyConnection, operation: Operation, now: datetime) -> None:
+        await connection.execute(
+            "UPDATE operations SET leased_until = $2 WHERE id = $1 AND status = 'RUNNING'",
+            operation.id, now + self.lease,
+        )  # fmt: skip
+
+    async def _release(self, services: Services, operation: Operation) -> None:
+        """Let anyone go on with it after a breath: nobody here does any more."""
+        retry_at = services.clock() + timedelta(seconds=min(RETRY_AFTER_S * 2**operation.attempts, RETRY_AT_MOST_S))
+        await services.database.pool.execute(
+            "UPDATE operations SET leased_until = $2 WHERE id = $1 AND status = 'RUNNING'", operation.id, retry_at
+        )
