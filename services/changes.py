@@ -55,6 +55,7 @@ class ChangeSet:
         payer_id: UUID | None = None,
         host_id: UUID | None = None,
         activity_id: UUID | None = None,
+        actor: str | None = None,
     ) -> None:
         """Record a change of a subject that people follow: its version and position move on, and the caller writes them.
 
@@ -70,7 +71,7 @@ class ChangeSet:
                 payer_id=payer_id, host_id=host_id, activity_id=activity_id, detail=dict(after),
             )  # fmt: skip
         )
-        self.audit(action, subject_type.value, subject.id, before=before, after=after)
+        self.audit(action, subject_type.value, subject.id, before=before, after=after, actor=actor)
 
     def audit(
         self,
@@ -80,11 +81,12 @@ class ChangeSet:
         *,
         before: Mapping[str, Any] | None,
         after: Mapping[str, Any] | None,
+        actor: str | None = None,
     ) -> None:
-        """Record an act alone."""
+        """Record an act alone; `actor` where it is not the change set's own."""
         self.entries.append(
             AuditEntry(
-                id=new_id(), actor=self.actor, action=action, subject_type=subject_type, subject_id=subject_id,
+                id=new_id(), actor=actor or self.actor, action=action, subject_type=subject_type, subject_id=subject_id,
                 before=None if before is None else dict(before), after=None if after is None else dict(after),
             )  # fmt: skip
         )

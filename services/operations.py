@@ -243,6 +243,11 @@ async def record_answers(connection: AnyConnection, steps: Sequence[tuple[UUID, 
     )  # fmt: skip
 
 
+def recorded_error(operation: Operation) -> DomainError | None:
+    """The refusal that ended an operation."""
+    return None if operation.error is None else DomainError.from_record(operation.error)
+
+
 class Operations:
     """Runs operations to their end, once in one place at a time."""
 
@@ -277,17 +282,24 @@ class Operations:
             self._finished_here.pop(operation.id, None)
             finished.set()
 
+    async def end(self, services: Services, claimed: Claimed, *, planned: Sequence[OperationStep] = ()) -> Operation:
+        """The ended operation of a claim: run it where it is new, wait for it where it is not.
+
+        Raises: OperationInProgress; StripeUnavailable.
+        """
+        if claimed.new:
+            return await self.complete(services, claimed.operation, planned=planned)
+        return await self.wait(services, claimed.operation)
+
     async def answer(self, services: Services, claimed: Claimed, *, planned: Sequence[OperationStep] = ()) -> Operation:
-        """The ended operation of a claim: run it where it is new, wait for it or replay its answer where it is not.
+        """As `end`, for operations whose refusal is all there is to answer.
 
         Raises: the recorded DomainError of a refused operation; OperationInProgress; StripeUnavailable.
         """
-        if claimed.new:
-            operation = await self.complete(services, claimed.operation, planned=planned)
-        else:
-            operation = await self.wait(services, claimed.operation)
-        if operation.error is not None:
-            raise DomainError.from_record(operation.error)
+        operation = await self.end(services, claimed, planned=planned)
+        error = recorded_error(operation)
+        if error is not None:
+            raise error
         return operation
 
     async def wait(self, services: Services, operation: Operation) -> Operation:

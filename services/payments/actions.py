@@ -1,0 +1,197 @@
+"""What can be done with a payment intent that exists: try another method, capture, cancel. One call each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from models.money import Money
+from models.payments import Payment, PaymentStatus
+from models.rsvps import Rsvp, RsvpStatus
+from models.operations import OperationStep
+from models.sets import insert_rows
+from services.errors import Forbidden, InvalidInput, InvalidState, OperationInProgress
+from services.fees import fee_for_capture
+from services.operations import Intent, PlannedStep, claim, new_step
+from services.payments.access import lock_for_host, lock_for_payer
+from services.payments.intents import amount_in, intent_now, settle_answer
+from services.payments.pay import check_payment_method
+from services.payments.result import PaymentResult, result_of
+from services.return_urls import allowed_return_url
+from services.stripe_requests import cancel_payment_intent, capture_payment_intent, confirm_payment_intent
+from services.viewer import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from uuid import UUID
+
+    from models.operations import Operation
+    from models.sets import AnyConnection
+    from services.core import Services
+    from services.operations import Answers
+    from services.stripe_requests import StripeRequest
+    from services.viewer import Viewer
+
+RETRY = "retry_payment"
+CAPTURE = "capture_payment"
+CANCEL = "cancel_payment"
+
+
+async def retry_payment(
+    services: Services, *, viewer: Viewer, payment_id: UUID, payment_method: str, return_url: str | None,
+    idempotency_key: str,
+) -> PaymentResult:  # fmt: skip
+    """Confirm the same payment intent with another method, for as long as the seats are held; only its guest may.
+
+    Raises: NotFound, Forbidden, InvalidInput, InvalidState, IdempotencyKeyReused, OperationInProgress,
+        StripeUnavailable.
+    """
+    check_payment_method(payment_method)
+    allowed = allowed_return_url(services.settings, return_url, field="returnUrl")
+    intent = Intent(
+        viewer.caller, idempotency_key, RETRY,
+        {"payment_id": str(payment_id), "payment_method": payment_method, "return_url": return_url},
+    )  # fmt: skip
+
+    async def plan(connection: AnyConnection) -> tuple[Payment, StripeRequest]:
+        payment, _ = await lock_for_payer(connection, viewer, payment_id)
+        if viewer.role is not Role.USER or not await _is_payer(connection, viewer, payment):
+            raise Forbidden("Only the guest may try another way to pay.")
+        _require(payment, payment.status.can_be_retried, "This payment cannot be tried again.")
+        status = await connection.fetchval("SELECT status FROM rsvps WHERE id = $1", payment.rsvp_id)
+        if status != RsvpStatus.HELD:
+            raise InvalidState("Your seats are no longer held. Please start again.", state=str(status))
+        return payment, confirm_payment_intent(
+            _intent_id(payment), payment_method=payment_method, return_url=allowed
+        )
+
+    return await _act(services, intent, payment_id, plan, RETRY)
+
+
+async def capture_payment(
+    services: Services, *, viewer: Viewer, payment_id: UUID, amount: Money | None, idempotency_key: str
+) -> PaymentResult:
+    """Take an authorized payment, whole or in part; there is one capture, and the fee is that of what is captured.
+
+    Raises: NotFound, Forbidden, InvalidInput, InvalidState, IdempotencyKeyReused, OperationInProgress,
+        StripeUnavailable.
+    """
+    intent = Intent(
+        viewer.caller, idempotency_key, CAPTURE,
+        {"payment_id": str(payment_id), "amount": amount and str(amount)},
+    )  # fmt: skip
+
+    async def plan(connection: AnyConnection) -> tuple[Payment, StripeRequest]:
+        payment, _ = await lock_for_host(connection, viewer, payment_id)
+        _require(payment, payment.status is PaymentStatus.AUTHORIZED, "Only an authorized payment can be captured.")
+        captured = amount_in(payment, amount) or payment.amount
+        if captured > payment.amount:
+            raise InvalidInput("amount", f"No more than {payment.amount} was authorized.")
+        fee = fee_for_capture(payment, captured)
+        return payment, capture_payment_intent(
+            _intent_id(payment), amount_to_capture=captured.wire, application_fee_amount=fee.wire
+        )
+
+    return await _act(services, intent, payment_id, plan, CAPTURE)
+
+
+async def cancel_payment(
+    services: Services, *, viewer: Viewer, payment_id: UUID, idempotency_key: str, expired: bool = False
+) -> PaymentResult:
+    """Cancel a payment that has taken no money yet; its seats are given back once Stripe says that it is canceled.
+
+    Raises: NotFound, InvalidState (one that is captured is refunded instead), IdempotencyKeyReused,
+        OperationInProgress, StripeUnavailable.
+    """
+    intent = Intent(viewer.caller, idempotency_key, CANCEL, {"payment_id": str(payment_id)})
+
+    async def plan(connection: AnyConnection) -> tuple[Payment, StripeRequest]:
+        payment, _ = await lock_for_payer(connection, viewer, payment_id)
+        _require(payment, not payment.status.is_captured, "This payment has been made: it can be refunded.")
+        _require(payment, payment.status.can_be_canceled, "This payment cannot be canceled.")
+        return payment, cancel_payment_intent(
+            _intent_id(payment), reason="abandoned" if expired else "requested_by_customer"
+        )
+
+    return await _act(services, intent, payment_id, plan, CANCEL, {"expired": expired})
+
+
+async def _act(
+    services: Services,
+    intent: Intent,
+    payment_id: UUID,
+    plan: Callable[[AnyConnection], Awaitable[tuple[Payment, StripeRequest]]],
+    step_name: str,
+    arguments: dict[str, Any] | None = None,
+) -> PaymentResult:
+    """Reserve one call on a payment's intent, make it and settle it."""
+    async with services.database.transaction() as connection:
+        claimed = await claim(
+            connection, intent, subject_id=payment_id, leased_until=services.clock() + services.operations.lease,
+            arguments=arguments,
+        )  # fmt: skip
+        steps: list[OperationStep] = []
+        if claimed.new:
+            payment, request = await plan(connection)
+            claimed.operation.arguments["seen_version"] = payment.version
+            steps = [new_step(claimed.operation.id, PlannedStep(step_name, request))]
+            await insert_rows(connection, OperationStep, steps)
+    return await result_of(await services.operations.end(services, claimed, planned=steps))
+
+
+async def _is_payer(connection: AnyConnection, viewer: Viewer, payment: Payment) -> bool:
+    external_id = await connection.fetchval("SELECT external_id FROM users WHERE id = $1", payment.payer_id)
+    return bool(external_id == viewer.external_id)
+
+
+def _require(payment: Payment, holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise InvalidState(otherwise, state=payment.status.value)
+
+
+def _intent_id(payment: Payment) -> str:
+    """The payment's intent; while the call that makes it is under way there is nothing to act on yet."""
+    if payment.stripe_payment_intent_id is None:
+        raise OperationInProgress(retry_after_seconds=2)
+    return payment.stripe_payment_intent_id
+
+
+@dataclass(frozen=True, slots=True)
+class IntentAction:
+    """How an operation of one call on an existing payment intent goes on; the call was planned at reserve."""
+
+    name: str
+    has_happened: Callable[[Payment, dict[str, Any]], bool]
+    """Whether the intent's state shows that the call took effect."""
+
+    async def next_step(self, services: Services, operation: Operation, answers: Answers) -> PlannedStep | None:
+        """There is only the one."""
+        return None
+
+    async def settle(self, services: Services, operation: Operation, answers: Answers) -> None:
+        """Settle what the intent has become."""
+        payment = await Payment.get(id=operation.subject_id)
+        await settle_answer(
+            services, operation, payment, self.name, answers, expired=bool(operation.arguments.get("expired"))
+        )
+
+    async def find(self, services: Services, operation: Operation, step: OperationStep) -> dict[str, Any] | None:
+        """The intent itself, where its state shows the call's effect."""
+        payment = await Payment.get(id=operation.subject_id)
+        intent = await intent_now(services, payment, step)
+        return intent if self.has_happened(payment, intent) else None
+
+
+def _charge_id(intent: dict[str, Any]) -> str | None:
+    charge = intent.get("latest_charge")
+    return charge["id"] if isinstance(charge, dict) else charge
+
+
+RETRY_KIND = IntentAction(
+    RETRY,
+    lambda payment, intent: (
+        intent["status"] != "requires_payment_method" or _charge_id(intent) != payment.stripe_charge_id
+    ),
+)
+CAPTURE_KIND = IntentAction(CAPTURE, lambda _, intent: intent["status"] in {"succeeded", "canceled"})
+CANCEL_KIND = IntentAction(CANCEL, lambda _, intent: intent["status"] in {"succeeded", "canceled"})

@@ -1,0 +1,80 @@
+"""What a decline means for the guest: whether the same card can work, and what to do next.
+
+Source: Stripe's "Decline codes" page and the `advice_code` of a charge's outcome.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Decline:
+    """A decline in words: `retryable` is false where trying the same card again cannot help."""
+
+    retryable: bool
+    message: str
+
+
+_OTHER_CARD: Final = "Please use another card or ask your bank."
+_AGAIN: Final = "Please try again in a moment, or use another card."
+
+_BY_CODE: Final = {
+    "approve_with_id": Decline(True, f"Your bank could not authorise the payment. {_AGAIN}"),
+    "authentication_required": Decline(True, "Your bank wants you to confirm this payment. Please try again and confirm it."),
+    "authentication_not_handled": Decline(True, "Your bank wants you to confirm this payment. Please try again and confirm it."),
+    "call_issuer": Decline(False, f"Your bank declined the payment without a reason. {_OTHER_CARD}"),
+    "card_not_supported": Decline(False, "Your card does not support this kind of purchase. Please use another card."),
+    "card_velocity_exceeded": Decline(False, f"Your card has reached its limit for now. {_OTHER_CARD}"),
+    "currency_not_supported": Decline(False, "Your card does not support this currency. Please use another card."),
+    "do_not_honor": Decline(False, f"Your bank declined the payment without a reason. {_OTHER_CARD}"),
+    "do_not_try_again": Decline(False, f"Your bank declined the payment for good. {_OTHER_CARD}"),
+    "duplicate_transaction": Decline(False, "A payment of the same amount was made a moment ago. Please check it before paying again."),
+    "expired_card": Decline(False, "Your card has expired. Please use another card."),
+    "fraudulent": Decline(False, f"Your bank declined the payment without a reason. {_OTHER_CARD}"),
+    "generic_decline": Decline(False, f"Your bank declined the payment without a reason. {_OTHER_CARD}"),
+    "incorrect_cvc": Decline(True, "The security code is wrong. Please check it and try again."),
+    "incorrect_number": Decline(True, "The card number is wrong. Please check it and try again."),
+    "incorrect_pin": Decline(True, "The PIN is wrong. Please check it and try again."),
+    "incorrect_zip": Decline(True, "The postal code is wrong. Please check it and try again."),
+    "insufficient_funds": Decline(True, "There is not enough money on the card. Please use another card, or try again later."),
+    "invalid_account": Decline(False, f"The card or its account is not valid. {_OTHER_CARD}"),
+    "invalid_amount": Decline(False, f"Your card does not allow this amount. {_OTHER_CARD}"),
+    "invalid_cvc": Decline(True, "The security code is wrong. Please check it and try again."),
+    "invalid_expiry_month": Decline(True, "The expiry month is wrong. Please check it and try again."),
+    "invalid_expiry_year": Decline(True, "The expiry year is wrong. Please check it and try again."),
+    "invalid_number": Decline(True, "The card number is wrong. Please check it and try again."),
+    "issuer_not_available": Decline(True, f"Your bank could not be reached. {_AGAIN}"),
+    "lost_card": Decline(False, f"Your bank declined the payment without a reason. {_OTHER_CARD}"),
+    "new_account_information_available": Decline(False, f"Your card has been replaced. {_OTHER_CARD}"),
+    "no_action_taken": Decline(False, f"Your bank declined the payment without a reason. {_OTHER_CARD}"),
+    "not_permitted": Decline(False, f"Your card does not allow this payment. {_OTHER_CARD}"),
+    "pickup_card": Decline(False, f"Your card cannot be used for this payment. {_OTHER_CARD}"),
+    "pin_try_exceeded": Decline(False, "The PIN was entered wrongly too often. Please use another card."),
+    "processing_error": Decline(True, f"Something went wrong while your card was processed. {_AGAIN}"),
+    "reenter_transaction": Decline(True, f"Your bank could not process the payment. {_AGAIN}"),
+    "restricted_card": Decline(False, f"Your card cannot be used for this payment. {_OTHER_CARD}"),
+    "revocation_of_all_authorizations": Decline(False, f"Your bank declined the payment. {_OTHER_CARD}"),
+    "revocation_of_authorization": Decline(False, f"Your bank declined the payment. {_OTHER_CARD}"),
+    "security_violation": Decline(False, f"Your bank declined the payment. {_OTHER_CARD}"),
+    "service_not_allowed": Decline(False, f"Your bank declined the payment. {_OTHER_CARD}"),
+    "stolen_card": Decline(False, f"Your bank declined the payment without a reason. {_OTHER_CARD}"),
+    "stop_payment_order": Decline(False, f"Your bank declined the payment. {_OTHER_CARD}"),
+    "testmode_decline": Decline(False, "A test card does not work here. Please use a real card."),
+    "transaction_not_allowed": Decline(False, f"Your card does not allow this payment. {_OTHER_CARD}"),
+    "try_again_later": Decline(True, f"Your bank declined the payment for now. {_AGAIN}"),
+    "withdrawal_count_limit_exceeded": Decline(True, "Your card has reached its limit. Please use another card, or try again later."),
+}  # fmt: skip
+
+_UNKNOWN: Final = Decline(False, f"Your bank declined the payment. {_OTHER_CARD}")
+
+
+def explain(code: str | None, decline_code: str | None, advice_code: str | None = None) -> Decline:
+    """What a decline means; Stripe's `advice_code` outweighs the table on whether to try again."""
+    known = _BY_CODE.get(decline_code or "") or _BY_CODE.get(code or "") or _UNKNOWN
+    if advice_code == "do_not_try_again":
+        return Decline(False, known.message)
+    if advice_code in {"try_again_later", "confirm_card_data"}:
+        return Decline(True, known.message)
+    return known

@@ -1,0 +1,77 @@
+"""What Stripe's events say of payments ("Types of events": payment_intent.*, charge.*)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import structlog
+
+from models.money import Money
+from models.payments import Payment, PaymentStatus
+from services.payments.facts import IntentFacts
+from services.payments.intents import fetch_facts, settle
+
+if TYPE_CHECKING:
+    from models.webhook_events import WebhookEvent
+    from services.core import Services
+
+log = structlog.get_logger("payments.events")
+
+
+async def payment_intent_changed(services: Services, event: WebhookEvent) -> None:
+    """Settle the payment that this payment intent belongs to; events of intents that are not ours are passed over."""
+    intent = event.payload["data"]["object"]
+    payment = await _payment_of(intent)
+    if payment is None:
+        log.info("payments.event_of_no_payment", event_type=event.type, intent=intent["id"])
+        return
+    if _says_nothing_new(payment, IntentFacts.parse(intent)):
+        return
+    await _settle_as_it_is(services, payment, intent["id"], event)
+
+
+async def charge_changed(services: Services, event: WebhookEvent) -> None:
+    """Settle what a charge tells beyond its payment intent: its balance transaction, which can come late."""
+    charge = event.payload["data"]["object"]
+    if charge.get("payment_intent") is None:
+        return
+    payment = await Payment.get_or_none(stripe_payment_intent_id=charge["payment_intent"])
+    if payment is None or not charge.get("balance_transaction"):
+        return  # the payment intent's own event tells the rest
+    if payment.balance_transaction_id is None:
+        await _settle_as_it_is(services, payment, charge["payment_intent"], event)
+
+
+async def _settle_as_it_is(services: Services, payment: Payment, intent_id: str, event: WebhookEvent) -> None:
+    # An event is a snapshot of then, and snapshots overtake one another: what counts is what Stripe says now.
+    facts = await fetch_facts(services, intent_id)
+    await settle(services, payment, facts, actor=f"stripe:{event.stripe_event_id}")
+
+
+async def _payment_of(intent: dict[str, Any]) -> Payment | None:
+    """The payment of an intent: by its id, or by our metadata where its event came before Stripe's answer did."""
+    payment = await Payment.get_or_none(stripe_payment_intent_id=intent["id"])
+    if payment is not None:
+        return payment
+    try:
+        id_ = UUID(intent["metadata"].get("payment_id", ""))
+    except ValueError:
+        return None
+    payment = await Payment.get_or_none(id=id_)
+    if payment is None or payment.stripe_payment_intent_id is not None:
+        return None
+    if Money.from_wire(intent["amount"], intent["currency"]) != payment.amount:
+        log.error("payments.metadata_of_another_amount", payment=str(payment.id), intent=intent["id"])
+        return None
+    return payment
+
+
+def _says_nothing_new(payment: Payment, facts: IntentFacts) -> bool:
+    if payment.stripe_payment_intent_id is None:
+        return False
+    if payment.status.is_captured:
+        return facts.status is PaymentStatus.SUCCEEDED and payment.balance_transaction_id is not None
+    if payment.status.is_final:
+        return facts.status is not PaymentStatus.SUCCEEDED
+    return facts.status is payment.status and facts.charge_id == payment.stripe_charge_id

@@ -1,0 +1,181 @@
+"""What Stripe says of a payment intent, read once into our own terms ("The PaymentIntent object", "The Charge object")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from models.money import Money
+from models.payments import PaymentStatus
+from services.payments.declines import explain
+
+_STATUSES = {
+    "requires_confirmation": PaymentStatus.PENDING,
+    "requires_action": PaymentStatus.REQUIRES_ACTION,
+    "processing": PaymentStatus.PROCESSING,
+    "requires_capture": PaymentStatus.AUTHORIZED,
+    "succeeded": PaymentStatus.SUCCEEDED,
+    "canceled": PaymentStatus.CANCELED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceFacts:
+    """A balance transaction: what an account was credited with, in the currency it settles in."""
+
+    id: str
+    amount: Money
+    fee: Money
+    exchange_rate: Decimal | None
+    available_on: datetime
+
+    @classmethod
+    def parse(cls, body: Any) -> BalanceFacts | None:
+        """From an expanded balance transaction; None where it is not there yet, or is only an id."""
+        if not isinstance(body, dict):
+            return None
+        rate = body.get("exchange_rate")
+        return cls(
+            id=body["id"],
+            amount=Money.from_wire(body["amount"], body["currency"]),
+            fee=Money.from_wire(body["fee"], body["currency"]),
+            exchange_rate=None if rate is None else Decimal(str(rate)),
+            available_on=instant(body["available_on"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ChargeFacts:
+    """One charge: a try to take the money."""
+
+    id: str
+    status: str
+    amount: Money
+    captured: Money
+    created_at: datetime
+    payment_method: dict[str, Any] | None
+    capture_before: datetime | None
+    failure_code: str | None
+    decline_code: str | None
+    transfer_id: str | None
+    transfer_amount: Money | None
+    application_fee_id: str | None
+    application_fee: Money | None
+    balance: BalanceFacts | None
+
+    @classmethod
+    def parse(cls, body: Any) -> ChargeFacts | None:
+        """From an expanded charge; None for none, or where it is only an id."""
+        if not isinstance(body, dict):
+            return None
+        details = body.get("payment_method_details") or {}
+        card = details.get("card") or {}
+        outcome = body.get("outcome") or {}
+        return cls(
+            id=body["id"],
+            status=body["status"],
+            amount=Money.from_wire(body["amount"], body["currency"]),
+            captured=Money.from_wire(body.get("amount_captured") or 0, body["currency"]),
+            created_at=instant(body["created"]),
+            payment_method=_payment_method(body.get("payment_method"), details),
+            capture_before=instant(card["capture_before"]) if card.get("capture_before") else None,
+            failure_code=body.get("failure_code"),
+            decline_code=outcome.get("reason") if body["status"] == "failed" else None,
+            transfer_id=_id(body.get("transfer")),
+            transfer_amount=_amount(body.get("transfer")),
+            application_fee_id=_id(body.get("application_fee")),
+            application_fee=_amount(body.get("application_fee")),
+            balance=BalanceFacts.parse(body.get("balance_transaction")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FailureFacts:
+    """Why the last try failed, in Stripe's codes and in words for the guest."""
+
+    code: str
+    decline_code: str | None
+    message: str
+    retryable: bool
+
+    @classmethod
+    def parse(cls, error: dict[str, Any] | None) -> FailureFacts | None:
+        """From a payment intent's `last_payment_error`."""
+        if not error:
+            return None
+        code = error.get("code") or error.get("type") or "card_error"
+        decline = explain(code, error.get("decline_code"), error.get("advice_code"))
+        return cls(code, error.get("decline_code"), decline.message, decline.retryable)
+
+
+@dataclass(frozen=True, slots=True)
+class IntentFacts:
+    """One state of a payment intent."""
+
+    id: str
+    status: PaymentStatus
+    amount: Money
+    received: Money
+    client_secret: str | None
+    next_action: dict[str, Any] | None
+    failure: FailureFacts | None
+    payment_method_id: str | None
+    charge_id: str | None
+    charge: ChargeFacts | None
+
+    @classmethod
+    def parse(cls, body: dict[str, Any]) -> IntentFacts:
+        """From a PaymentIntent, with `latest_charge` expanded or not."""
+        failure = FailureFacts.parse(body.get("last_payment_error"))
+        status = _STATUSES.get(body["status"])
+        if status is None:  # requires_payment_method: declined, or not tried yet
+            status = PaymentStatus.FAILED if failure else PaymentStatus.PENDING
+        latest = body.get("latest_charge")
+        return cls(
+            id=body["id"],
+            status=status,
+            amount=Money.from_wire(body["amount"], body["currency"]),
+            received=Money.from_wire(body.get("amount_received") or 0, body["currency"]),
+            client_secret=body.get("client_secret"),
+            next_action=_next_action(body.get("next_action")),
+            failure=failure if status is PaymentStatus.FAILED else None,
+            payment_method_id=_id(body.get("payment_method")),
+            charge_id=_id(latest),
+            charge=ChargeFacts.parse(latest),
+        )
+
+
+def instant(seconds: int) -> datetime:
+    """A time from Stripe's seconds since the epoch."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _id(reference: Any) -> str | None:
+    return reference["id"] if isinstance(reference, dict) else reference
+
+
+def _amount(reference: Any) -> Money | None:
+    return Money.from_wire(reference["amount"], reference["currency"]) if isinstance(reference, dict) else None
+
+
+def _next_action(action: dict[str, Any] | None) -> dict[str, Any] | None:
+    if action is None:
+        return None
+    redirect = action.get("redirect_to_url") or {}
+    return {"type": action["type"], "redirect_url": redirect.get("url")}
+
+
+def _payment_method(id_: str | None, details: dict[str, Any]) -> dict[str, Any] | None:
+    if id_ is None:
+        return None
+    card = details.get("card") or {}
+    return {
+        "stripe_id": id_,
+        "type": details.get("type"),
+        "brand": card.get("brand"),
+        "last4": card.get("last4"),
+        "exp_month": card.get("exp_month"),
+        "exp_year": card.get("exp_year"),
+    }

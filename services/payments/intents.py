@@ -1,0 +1,179 @@
+"""Operations on a payment's intent: what they have in common when Stripe has answered."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from models.money import Money
+from models.payments import Payment, PaymentStatus
+from services.errors import CardDeclined, DomainError, HostNotReady, InvalidInput, InvalidState
+from services.operations import Answer, Answers, Refusal
+from services.payments.facts import FailureFacts, IntentFacts
+from services.payments.settlement import IntentSettlement, OperationEnd, SettledPayment
+from services.stripe_gateway import Priority, StripeCardError, StripeInvalidRequest
+from services.stripe_requests import list_payment_intents, retrieve_payment_intent
+
+if TYPE_CHECKING:
+    from models.operations import Operation, OperationStep
+    from services.core import Services
+    from services.stripe_gateway import StripeError
+
+log = structlog.get_logger("payments")
+
+# How often facts may turn out stale before an operation is left to its recovery: each time, somebody else moved on.
+STALE_TRIES = 5
+# How far Stripe's clock may be behind ours.
+CLOCK_SKEW = timedelta(minutes=10)
+_CAPABILITY_CODES = frozenset(
+    {"insufficient_capabilities_for_transfer", "account_invalid", "transfers_not_allowed", "platform_account_required"}
+)
+
+
+async def fetch_facts(services: Services, intent_id: str, *, priority: Priority = Priority.BACKGROUND) -> IntentFacts:
+    """The payment intent as Stripe has it now, with its latest charge and what was credited for it."""
+    response = await services.stripe.send(retrieve_payment_intent(intent_id), priority=priority)
+    return IntentFacts.parse(response.body)
+
+
+async def settle(
+    services: Services,
+    payment: Payment,
+    facts: IntentFacts | None,
+    *,
+    actor: str,
+    ends: OperationEnd | None = None,
+    expired: bool = False,
+) -> SettledPayment:
+    """Settle facts about a payment, fetching them again for as long as they turn out stale.
+
+    Args:
+        payment: as it was before Stripe was asked.
+        facts: None where Stripe never made a payment intent and never will.
+
+    Raises: StripeError where they have to be fetched again and Stripe cannot be reached.
+    """
+    for _ in range(STALE_TRIES):
+        settled = await services.settlements.submit(
+            IntentSettlement(payment.id, facts, actor, payment.version, ends=ends, expired=expired)
+        )
+        if settled.changed:
+            services.live.wake()
+        if not settled.stale:
+            return settled
+        payment = settled.payment
+        intent_id = payment.stripe_payment_intent_id or (facts.id if facts else None)
+        if intent_id is None:
+            break
+        facts = await fetch_facts(services, intent_id)
+    raise RuntimeError(f"payment {payment.id} kept changing while it was settled")
+
+
+def error_of(refusal: Refusal) -> DomainError:
+    """What Stripe's refusal of a payment means for the caller ("Error codes")."""
+    error = refusal.error
+    if isinstance(error, StripeCardError):
+        intent = error.payment_intent or {}
+        failure = FailureFacts.parse(
+            intent.get("last_payment_error") or {"code": error.code, "decline_code": error.decline_code}
+        )
+        if failure is None:
+            raise RuntimeError("a card error without its code")
+        return _declined(failure)
+    return _refused_request(error)
+
+
+def _declined(failure: FailureFacts) -> CardDeclined:
+    return CardDeclined(
+        failure.message, decline_code=failure.decline_code or failure.code, retryable=failure.retryable
+    )
+
+
+def _code(answer: Answer | None) -> str | None:
+    return getattr(answer.error, "code", None) if isinstance(answer, Refusal) else None
+
+
+def _refused_request(error: StripeError) -> DomainError:
+    code = getattr(error, "code", None) or ""
+    param = getattr(error, "param", None) or ""
+    log.warning("payments.refused_by_stripe", code=code, param=param, request_id=error.request_id)
+    if code in _CAPABILITY_CODES or param.startswith(("transfer_data", "on_behalf_of")):
+        return HostNotReady(requirements=[code or "account_invalid"])
+    if param.startswith("payment_method") or "payment_method" in code:
+        return InvalidInput("paymentMethod", "This payment method cannot be used. Please choose another one.")
+    if code in {"amount_too_small", "amount_too_large"}:
+        return InvalidInput("quantity", "Stripe does not take a payment of this amount.")
+    return InvalidState("Stripe refused the payment. Nothing was charged.", state=(code or "refused").upper())
+
+
+def intent_of(refusal: Refusal) -> dict[str, Any] | None:
+    """The payment intent inside a decline; None where the refusal made none."""
+    error = refusal.error
+    return error.payment_intent if isinstance(error, StripeCardError) else None
+
+
+async def find_intent(
+    services: Services, payment: Payment, operation: Operation, *, customer: str
+) -> dict[str, Any] | None:
+    """The intent that an operation made, from the list of the customer's intents, which is strongly consistent."""
+    created = int((operation.created_at - CLOCK_SKEW).timestamp())
+    request = list_payment_intents(customer=customer, created_gte=created)
+    async for intent in services.stripe.list_all(request):
+        if intent["metadata"].get("payment_id") == str(payment.id):
+            return intent
+    return None
+
+
+async def settle_answer(
+    services: Services, operation: Operation, payment: Payment, step: str, answers: Answers, *, expired: bool = False
+) -> SettledPayment:
+    """Settle an operation of one call on a payment intent, with its recorded error if Stripe refused it.
+
+    A refusal that carries no intent says nothing of its state: it is fetched, so that what is settled is true.
+    """
+    answer = answers.get(step)
+    error: DomainError | None = None
+    body: dict[str, Any] | None
+    if isinstance(answer, Refusal):
+        error, body = error_of(answer), intent_of(answer)
+    else:
+        body = answer.body if answer else None
+    if body is not None:
+        facts = IntentFacts.parse(body)
+    elif payment.stripe_payment_intent_id is not None:
+        facts = await fetch_facts(services, payment.stripe_payment_intent_id)
+    else:
+        facts = None
+    if error is None and facts is not None and facts.failure is not None:
+        error = _declined(facts.failure)
+    elif facts is not None and _code(answer) == "payment_intent_unexpected_state":
+        error = InvalidState("The payment has moved on in the meantime.", state=facts.status.value)
+    ends = OperationEnd(operation.id, [(step, answer)] if answer else [], error)
+    return await settle(services, payment, facts, actor=operation.caller, ends=ends, expired=expired)
+
+
+async def intent_now(services: Services, payment: Payment, step: OperationStep) -> dict[str, Any]:
+    """The payment's intent as it is, for steps that act on an existing one: what they did shows in its state.
+
+    Raises: LookupError where the payment has no intent, which only a person can explain.
+    """
+    if payment.stripe_payment_intent_id is None:
+        raise LookupError(f"step {step.step} acted on a payment intent that is not known")
+    request = retrieve_payment_intent(payment.stripe_payment_intent_id)
+    return (await services.stripe.send(request, priority=Priority.BACKGROUND)).body
+
+
+def amount_in(payment: Payment, amount: Money | None, *, field: str = "amount") -> Money | None:
+    """An optional amount of a payment, in its currency and above zero.
+
+    Raises: InvalidInput.
+    """
+    if amount is None:
+        return None
+    if amount.currency != payment.currency:
+        raise InvalidInput(field, f"The payment is in {payment.currency}, not in {amount.currency}.")
+    if amount.minor <= 0:
+        raise InvalidInput(field, "The amount must be more than zero.")
+    return amount

@@ -1,0 +1,326 @@
+"""Reserve: claim the operation, hold the seats and write the payment, for many guests in one transaction."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from models.activities import Activity, PayoutTiming
+from models.base import from_record, new_id
+from models.connect_accounts import ConnectAccount
+from models.money import Money
+from models.operations import Operation, OperationStep
+from models.payments import ChargeModel, Payment, PaymentAllocation, PaymentStatus
+from models.rsvps import Rsvp, RsvpStatus
+from models.sets import insert_rows
+from models.users import User
+from services.changes import ChangeSet
+from services.errors import DomainError, HostNotReady, InvalidInput, InvalidState, NotFound, PriceChanged, SoldOut
+from services.fees import platform_fee
+from services.operations import Claimed, Intent, PlannedStep, new_operation, new_step, same_intent
+from services.payments.history import record_change
+from services.stripe_requests import StripeRequest, create_payment_intent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from models.sets import AnyConnection
+    from settings import Settings
+
+CREATE_INTENT = "create_payment_intent"
+# Stripe takes at most eight digits ("The PaymentIntent object", amount).
+WIRE_AMOUNT_MAX = 99_999_999
+SUFFIX_LENGTH = 12
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentReservation:
+    """What a guest asks for; times are the caller's clock, so that tests can move it."""
+
+    intent: Intent
+    payer_external_id: str
+    activity_id: UUID
+    quantity: int
+    payment_method: str
+    expected_amount: Money | None
+    capture_later: bool
+    save_payment_method: bool
+    return_url: str
+    hold_expires_at: datetime
+    leased_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ReservedPayment:
+    """The claimed operation and, where it is new, its payment and first call (None: the guest is no customer yet)."""
+
+    claimed: Claimed
+    payment: Payment | None = None
+    step: OperationStep | None = None
+
+
+@dataclass(slots=True)
+class _Draft:
+    """The rows that one reservation writes."""
+
+    item: PaymentReservation
+    operation: Operation
+    payment: Payment
+    rsvp: Rsvp
+    allocation: PaymentAllocation
+    step: OperationStep | None
+
+
+_ACTIVITIES = """
+SELECT a.*, u.external_id AS host_external_id, pg_current_xact_id()::text::bigint AS xid
+FROM activities a JOIN users u ON u.id = a.host_id
+WHERE a.id = ANY($1) ORDER BY a.id FOR NO KEY UPDATE OF a
+"""
+
+
+class ReservePayments:
+    """The batch of `services.reservations`: a fixed number of statements, however many guests are in it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    async def __call__(
+        self, connection: AnyConnection, items: Sequence[PaymentReservation]
+    ) -> list[ReservedPayment | Exception]:
+        """An outcome for each: reserved, known already, or refused; a refusal leaves nothing behind."""
+        operations = await self._claim(connection, items)
+        existing = await _existing(connection, [i for i, made in zip(items, operations, strict=True) if made is None])
+        activities = await connection.fetch(_ACTIVITIES, sorted({item.activity_id for item in items}))
+        accounts = await connection.fetch(
+            "SELECT * FROM connect_accounts WHERE user_id = ANY($1) AND deauthorized_at IS NULL",
+            [record["host_id"] for record in activities],
+        )
+        payers = await connection.fetch(
+            "SELECT * FROM users WHERE external_id = ANY($1)", list({item.payer_external_id for item in items})
+        )
+        draft = _Drafting(
+            self.settings,
+            {record["id"]: record for record in activities},
+            {record["user_id"]: from_record(ConnectAccount, record) for record in accounts},
+            {record["external_id"]: from_record(User, record) for record in payers},
+        )
+        refused: dict[UUID, DomainError] = {}
+        for item, operation in zip(items, operations, strict=True):
+            if operation is not None:
+                try:
+                    draft.add(item, operation)
+                except DomainError as error:
+                    refused[operation.id] = error
+        if refused:
+            await connection.execute("DELETE FROM operations WHERE id = ANY($1)", list(refused))
+        await draft.write(connection)
+        return [
+            _outcome(item, operation, existing, refused, draft.drafts)
+            for item, operation in zip(items, operations, strict=True)
+        ]
+
+    async def _claim(
+        self, connection: AnyConnection, items: Sequence[PaymentReservation]
+    ) -> list[Operation | None]:
+        """The new operation of each item; None where its key is known."""
+        operations = [
+            new_operation(
+                item.intent, subject_id=new_id(), leased_until=item.leased_until,
+                arguments={
+                    "payment_method": item.payment_method,
+                    "return_url": item.return_url,
+                    "save_payment_method": item.save_payment_method,
+                },
+            )  # fmt: skip
+            for item in items
+        ]
+        # Sorted, since two batches that claim the same keys wait for one another.
+        ordered = sorted(operations, key=lambda operation: (operation.caller, operation.idempotency_key))
+        made = await insert_rows(
+            connection, Operation, ordered, conflict="ON CONFLICT (caller, idempotency_key) DO NOTHING RETURNING id"
+        )
+        new = {record["id"] for record in made}
+        return [operation if operation.id in new else None for operation in operations]
+
+
+async def _existing(
+    connection: AnyConnection, items: Sequence[PaymentReservation]
+) -> dict[tuple[str, str], Operation]:
+    if not items:
+        return {}
+    records = await connection.fetch(
+        """
+        SELECT o.* FROM operations o JOIN unnest($1::text[], $2::text[]) AS v(caller, key)
+            ON o.caller = v.caller AND o.idempotency_key = v.key
+        """,
+        [item.intent.caller for item in items],
+        [item.intent.idempotency_key for item in items],
+    )
+    return {(record["caller"], record["idempotency_key"]): from_record(Operation, record) for record in records}
+
+
+def _outcome(
+    item: PaymentReservation,
+    operation: Operation | None,
+    existing: dict[tuple[str, str], Operation],
+    refused: dict[UUID, DomainError],
+    drafts: dict[UUID, _Draft],
+) -> ReservedPayment | Exception:
+    if operation is None:
+        known = existing[item.intent.caller, item.intent.idempotency_key]
+        if known.id in refused:  # the first of two equal ones in this very batch
+            return refused[known.id]
+        try:
+            return ReservedPayment(Claimed(same_intent(known, item.intent), new=False))
+        except DomainError as error:
+            return error
+    if operation.id in refused:
+        return refused[operation.id]
+    draft = drafts[operation.id]
+    return ReservedPayment(Claimed(operation, new=True), draft.payment, draft.step)
+
+
+class _Drafting:
+    """Decides on each reservation in turn, against the locked activities, and collects the rows."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        activities: dict[UUID, Any],
+        accounts: dict[UUID, ConnectAccount],
+        payers: dict[str, User],
+    ) -> None:
+        self.settings = settings
+        self.accounts = accounts
+        self.records = activities
+        self.activities = {id_: from_record(Activity, record) for id_, record in activities.items()}
+        self.payers = payers
+        self.drafts: dict[UUID, _Draft] = {}
+        self.seats: Counter[UUID] = Counter()
+
+    def add(self, item: PaymentReservation, operation: Operation) -> None:
+        """Take one reservation in.
+
+        Raises: NotFound, InvalidState, InvalidInput, PriceChanged, SoldOut, HostNotReady.
+        """
+        payer = self.payers.get(item.payer_external_id)
+        activity = self.activities.get(item.activity_id)
+        if activity is None:
+            raise NotFound("There is no such activity.", path=["input", "activityId"])
+        if payer is None:
+            raise InvalidState("You are not known here yet. Please try again in a moment.", state="UNKNOWN_USER")
+        if activity.payout_timing is not PayoutTiming.IMMEDIATE:
+            raise InvalidState("This activity cannot be paid for yet.", state=activity.payout_timing.value)
+        amount = _price(activity, item)
+        account, on_behalf_of = self._host(activity)
+        left = activity.seats_left
+        if left is not None and item.quantity > left:
+            raise SoldOut(seats_left=left)
+        activity.seats_taken += item.quantity
+        self.seats[activity.id] += item.quantity
+        fee = platform_fee(self.settings, amount, self.records[activity.id]["host_external_id"])
+        self.drafts[operation.id] = self._draft(item, operation, payer, activity, account, on_behalf_of, amount, fee)
+
+    def _host(self, activity: Activity) -> tuple[ConnectAccount, str | None]:
+        account = self.accounts.get(activity.host_id)
+        if account is None or account.stripe_account_id is None:
+            raise HostNotReady(requirements=["account_missing"])
+        # Across a border the host is the settlement merchant ("Cross-border payouts", "on_behalf_of").
+        abroad = account.country != self.settings.platform_country
+        hindrances = account.hindrances(on_behalf_of=abroad)
+        if hindrances:
+            raise HostNotReady(requirements=hindrances)
+        return account, account.stripe_account_id if abroad else None
+
+    def _draft(
+        self, item: PaymentReservation, operation: Operation, payer: User, activity: Activity, account: ConnectAccount,
+        on_behalf_of: str | None, amount: Money, fee: Money,
+    ) -> _Draft:  # fmt: skip
+        rsvp = Rsvp(
+            id=new_id(), activity_id=activity.id, user_id=payer.id, status=RsvpStatus.HELD, quantity=item.quantity,
+            hold_expires_at=item.hold_expires_at,
+        )  # fmt: skip
+        payment = Payment(
+            id=operation.subject_id, payer_id=payer.id, activity_id=activity.id, host_id=activity.host_id,
+            rsvp_id=rsvp.id, charge_model=ChargeModel.DESTINATION, status=PaymentStatus.PENDING,
+            currency=amount.currency, amount_minor=amount.minor, platform_fee_minor=fee.minor,
+            host_amount_minor=(amount - fee).minor, capture_later=item.capture_later, on_behalf_of=on_behalf_of,
+        )  # fmt: skip
+        allocation = PaymentAllocation(
+            id=new_id(), payment_id=payment.id, host_id=activity.host_id, stripe_account_id=account.stripe_account_id,
+            amount_minor=payment.host_amount_minor, currency=amount.currency,
+        )  # fmt: skip
+        step = None
+        if payer.stripe_customer_id is not None:
+            request = intent_request(
+                payment, operation, customer=payer.stripe_customer_id, destination=allocation.stripe_account_id,
+                title=activity.title,
+            )  # fmt: skip
+            step = new_step(operation.id, PlannedStep(CREATE_INTENT, request))
+        return _Draft(item, operation, payment, rsvp, allocation, step)
+
+    async def write(self, connection: AnyConnection) -> None:
+        """Write what was taken in, a statement a table."""
+        drafts = list(self.drafts.values())
+        if not drafts:
+            return
+        await connection.execute(
+            """
+            UPDATE activities a SET seats_taken = a.seats_taken + v.seats
+            FROM unnest($1::uuid[], $2::int[]) AS v(id, seats) WHERE a.id = v.id
+            """,
+            list(self.seats.keys()),
+            list(self.seats.values()),
+        )
+        xid = next(iter(self.records.values()))["xid"]
+        changes = ChangeSet("guest", xid)
+        for draft in drafts:
+            record_change(changes, draft.payment, "payment.created", None, actor=draft.operation.caller)
+        await insert_rows(connection, Rsvp, [draft.rsvp for draft in drafts])
+        await insert_rows(connection, Payment, [draft.payment for draft in drafts])
+        await insert_rows(connection, PaymentAllocation, [draft.allocation for draft in drafts])
+        await insert_rows(connection, OperationStep, [draft.step for draft in drafts if draft.step is not None])
+        await changes.write(connection)
+
+
+def intent_request(
+    payment: Payment, operation: Operation, *, customer: str, destination: str, title: str
+) -> StripeRequest:
+    """The call that creates and confirms the payment intent ("Create destination charges")."""
+    return create_payment_intent(
+        amount=payment.amount.wire,
+        currency=payment.currency.lower(),
+        customer=customer,
+        payment_method=operation.arguments["payment_method"],
+        capture_method="manual" if payment.capture_later else "automatic",
+        application_fee_amount=payment.platform_fee.wire,
+        destination=destination,
+        on_behalf_of=payment.on_behalf_of,
+        setup_future_usage="off_session" if operation.arguments["save_payment_method"] else None,
+        return_url=operation.arguments["return_url"],
+        statement_descriptor_suffix=descriptor_suffix(title),
+        metadata={"payment_id": str(payment.id), "operation_id": str(operation.id)},
+    )
+
+
+def descriptor_suffix(title: str) -> str | None:
+    """What of the title can stand on a card statement; None where nothing of it can ("Statement descriptors")."""
+    plain = re.sub(r"[^A-Za-z0-9 .,-]", "", title).strip()[:SUFFIX_LENGTH].strip()
+    return plain if re.search("[A-Za-z]", plain) else None
+
+
+def _price(activity: Activity, item: PaymentReservation) -> Money:
+    """The server's price.
+
+    Raises: PriceChanged where the client expected another; InvalidInput where the sum is more than a charge can be.
+    """
+    amount = activity.price * item.quantity
+    if item.expected_amount is not None and item.expected_amount != amount:
+        raise PriceChanged(price=amount)
+    if amount.wire > WIRE_AMOUNT_MAX:
+        raise InvalidInput("quantity", "So many seats cost more than one payment can be.")
+    return amount

@@ -1,0 +1,332 @@
+"""Settle: apply what Stripe says of payment intents, whoever heard it first, for many payments in one transaction.
+
+Applying the same facts again changes nothing, and an older state never overwrites a newer one: a final state wins over
+any other, and a passing one is believed only where nothing has changed since it was asked for (`seen_version`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from models.base import from_record, new_id
+from models.ledger import LedgerTransactionKind
+from models.payments import Payment, PaymentAllocation, PaymentAttempt, PaymentStatus
+from models.rsvps import Rsvp, RsvpStatus
+from models.sets import insert_rows, update_rows
+from services.changes import ChangeSet
+from services.fees import fee_for_capture
+from services.ledger import FEES, GUESTS, PLATFORM, LedgerBatch, Settlement, host_balance
+from services.operations import Answer, finish, record_answers
+from services.payments.history import record_change, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from models.sets import AnyConnection
+    from services.errors import DomainError
+    from services.payments.facts import ChargeFacts, IntentFacts
+    from settings import Settings
+
+_CHANGED = (
+    "status", "version", "position", "captured_minor", "refunded_minor", "platform_fee_minor", "host_amount_minor",
+    "settlement_currency", "settlement_minor", "settlement_exchange_rate", "balance_transaction_id",
+    "host_credit_currency", "host_credit_minor", "fee_credit_currency", "fee_credit_minor", "capture_before",
+    "stripe_payment_intent_id", "stripe_charge_id", "client_secret", "next_action", "payment_method",
+    "failure_code", "failure_decline_code", "failure_message", "failure_retryable",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class OperationEnd:
+    """The operation that a settlement ends: the answers to its steps, and its recorded error."""
+
+    operation_id: UUID
+    answers: Sequence[tuple[str, Answer]]
+    error: DomainError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IntentSettlement:
+    """Facts about one payment; none where Stripe never made a payment intent for it, and never will."""
+
+    payment_id: UUID
+    facts: IntentFacts | None
+    actor: str
+    seen_version: int
+    """The payment's version before Stripe was asked: a passing state is stale where it has moved on since."""
+    ends: OperationEnd | None = None
+    expired: bool = False
+    """Whether a cancellation gives the seats back because the hold ran out."""
+
+
+@dataclass(frozen=True, slots=True)
+class SettledPayment:
+    """The payment as it is now; `stale` where the facts were passed over and should be fetched again."""
+
+    payment: Payment
+    changed: bool
+    stale: bool
+
+
+class SettleIntents:
+    """The batch of `services.settlements`."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], datetime]) -> None:
+        self.settings = settings
+        self.clock = clock
+
+    async def __call__(
+        self, connection: AnyConnection, items: Sequence[IntentSettlement]
+    ) -> list[SettledPayment | Exception]:
+        """Settle each in turn against the locked rows; several facts of one payment fold into one write."""
+        batch = await self._locked(connection, items)
+        outcomes = [batch.apply(item) for item in items]
+        await batch.write(connection)
+        ends = [item.ends for item, outcome in zip(items, outcomes, strict=True) if item.ends and not outcome.stale]
+        if ends:
+            await record_answers(
+                connection, [(end.operation_id, step, answer) for end in ends for step, answer in end.answers]
+            )
+            errors = {end.operation_id: end.error for end in ends if end.error is not None}
+            await finish(connection, [end.operation_id for end in ends], errors=errors)
+        return list(outcomes)
+
+    async def _locked(self, connection: AnyConnection, items: Sequence[IntentSettlement]) -> _Batch:
+        ids = sorted({item.payment_id for item in items})
+        ends = sorted(
+            {item.payment_id for item in items if item.facts is None or item.facts.status is PaymentStatus.CANCELED}
+        )
+        if ends:
+            # Activities are locked before payments, everywhere.
+            await connection.execute(
+                """
+                SELECT FROM activities WHERE id IN (SELECT activity_id FROM payments WHERE id = ANY($1))
+                ORDER BY id FOR NO KEY UPDATE
+                """,
+                ends,
+            )
+        payments = await connection.fetch(
+            """
+            SELECT p.*, pg_current_xact_id()::text::bigint AS xid FROM payments p
+            WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE
+            """,
+            ids,
+        )
+        rsvps = await connection.fetch(
+            "SELECT * FROM rsvps WHERE id = ANY($1)", [record["rsvp_id"] for record in payments]
+        )
+        allocations = await connection.fetch("SELECT * FROM payment_allocations WHERE payment_id = ANY($1)", ids)
+        return _Batch(
+            self.clock(),
+            timedelta(seconds=self.settings.hold_s),
+            payments[0]["xid"],
+            {record["id"]: from_record(Payment, record) for record in payments},
+            {record["id"]: from_record(Rsvp, record) for record in rsvps},
+            {record["payment_id"]: from_record(PaymentAllocation, record) for record in allocations},
+        )
+
+
+class _Batch:
+    """The locked rows of one batch, and what it changes of them."""
+
+    def __init__(
+        self,
+        now: datetime,
+        hold: timedelta,
+        xid: int,
+        payments: dict[UUID, Payment],
+        rsvps: dict[UUID, Rsvp],
+        allocations: dict[UUID, PaymentAllocation],
+    ) -> None:
+        self.now = now
+        self.hold = hold
+        self.payments = payments
+        self.rsvps = rsvps
+        self.allocations = allocations
+        self.changes = ChangeSet("stripe", xid)
+        self.ledger = LedgerBatch()
+        self.touched: dict[UUID, Payment] = {}
+        self.touched_rsvps: dict[UUID, Rsvp] = {}
+        self.touched_allocations: dict[UUID, PaymentAllocation] = {}
+        self.attempts: dict[str, PaymentAttempt] = {}
+        self.released: list[Rsvp] = []
+
+    def apply(self, item: IntentSettlement) -> SettledPayment:
+        """Apply one set of facts."""
+        payment = self.payments[item.payment_id]
+        before, columns = snapshot(payment), _columns(payment)
+        status = self._next_status(payment, item)
+        if status is None:
+            return SettledPayment(payment, changed=False, stale=True)
+        facts = item.facts
+        if facts is not None and (facts.status is status or payment.stripe_payment_intent_id is None):
+            self._take_over(payment, facts)
+        if status is not payment.status:
+            self._move(payment, status, item)
+        elif facts is not None and facts.charge is not None and payment.status.is_captured:
+            self._settlement(payment, facts.charge)
+        changed = snapshot(payment) != before
+        if changed:
+            record_change(self.changes, payment, f"payment.{status.value.lower()}", before, actor=item.actor)
+        if _columns(payment) != columns:
+            self.touched[payment.id] = payment
+        return SettledPayment(payment, changed=changed, stale=False)
+
+    def _next_status(self, payment: Payment, item: IntentSettlement) -> PaymentStatus | None:
+        """The status that follows from the facts; None where they are stale."""
+        if item.facts is None:
+            unborn = payment.stripe_payment_intent_id is None
+            return PaymentStatus.CANCELED if unborn else payment.status
+        new = item.facts.status
+        if payment.status.is_final or new is payment.status:
+            return payment.status
+        if new.is_final or new is PaymentStatus.AUTHORIZED:
+            return new
+        if payment.version != item.seen_version:
+            return None
+        return new if payment.status.may_become(new) else payment.status
+
+    def _take_over(self, payment: Payment, facts: IntentFacts) -> None:
+        """What does not depend on the move: ids, secrets, the method, the last failure."""
+        payment.stripe_payment_intent_id = facts.id
+        payment.client_secret = facts.client_secret or payment.client_secret
+        payment.next_action = facts.next_action if facts.status is PaymentStatus.REQUIRES_ACTION else None
+        failure = facts.failure
+        payment.failure_code = failure.code if failure else None
+        payment.failure_decline_code = failure.decline_code if failure else None
+        payment.failure_message = failure.message if failure else None
+        payment.failure_retryable = failure.retryable if failure else None
+        if facts.charge_id is not None:
+            payment.stripe_charge_id = facts.charge_id
+        charge = facts.charge
+        if charge is None:
+            return
+        payment.payment_method = charge.payment_method or payment.payment_method
+        payment.capture_before = charge.capture_before
+        self.attempts[charge.id] = _attempt(payment, charge, failure.decline_code if failure else None)
+
+    def _move(self, payment: Payment, status: PaymentStatus, item: IntentSettlement) -> None:
+        was = payment.status
+        payment.status = status
+        facts = item.facts
+        if status.is_captured and facts is not None:
+            self._capture(payment, facts)
+        rsvp = self.rsvps.get(payment.rsvp_id) if payment.rsvp_id else None
+        if rsvp is None:
+            return
+        if status.is_captured:
+            rsvp.status, rsvp.hold_expires_at = RsvpStatus.CONFIRMED, None
+        elif status is PaymentStatus.CANCELED:
+            self._give_back(rsvp, RsvpStatus.EXPIRED if item.expired else RsvpStatus.CANCELED)
+        elif status is PaymentStatus.PROCESSING:
+            rsvp.hold_expires_at = None
+        elif status is PaymentStatus.AUTHORIZED:
+            rsvp.hold_expires_at = payment.capture_before
+        elif was is PaymentStatus.PROCESSING:
+            # The bank said no after days: the guest gets a fresh hold to try another way.
+            rsvp.hold_expires_at = self.now + self.hold
+        self.touched_rsvps[rsvp.id] = rsvp
+
+    def _give_back(self, rsvp: Rsvp, status: RsvpStatus) -> None:
+        if rsvp.status.takes_seats:
+            self.released.append(rsvp)
+        rsvp.status, rsvp.hold_expires_at = status, None
+
+    def _capture(self, payment: Payment, facts: IntentFacts) -> None:
+        """Money was taken: who gets what of it, and the gross postings of a destination charge."""
+        captured = facts.received
+        fee = fee_for_capture(payment, captured)
+        payment.captured_minor = captured.minor
+        payment.platform_fee_minor = fee.minor
+        payment.host_amount_minor = (captured - fee).minor
+        allocation = self.allocations.get(payment.id)
+        if allocation is not None:
+            allocation.amount_minor = allocation.transferred_minor = payment.host_amount_minor
+            self.touched_allocations[allocation.id] = allocation
+        charge_id = facts.charge_id or facts.id
+        charge = facts.charge
+        occurred_at = charge.created_at if charge else self.now
+        if allocation is not None:
+            allocation.stripe_transfer_id = charge.transfer_id if charge else None
+            host = host_balance(allocation.host_id)
+            common: dict[str, Any] = {"occurred_at": occurred_at, "payment_id": payment.id}
+            self.ledger.move(
+                LedgerTransactionKind.CHARGE, f"charge:{charge_id}", [(GUESTS, -captured), (PLATFORM, captured)],
+                stripe_object_id=charge_id, **common,
+            )  # fmt: skip
+            self.ledger.move(
+                LedgerTransactionKind.TRANSFER, f"transfer:{charge_id}", [(PLATFORM, -captured), (host, captured)],
+                stripe_object_id=allocation.stripe_transfer_id, **common,
+            )  # fmt: skip
+            self.ledger.move(
+                LedgerTransactionKind.APPLICATION_FEE, f"application_fee:{charge_id}", [(host, -fee), (FEES, fee)],
+                stripe_object_id=charge.application_fee_id if charge else None, **common,
+            )  # fmt: skip
+        if charge is not None:
+            self._settlement(payment, charge)
+
+    def _settlement(self, payment: Payment, charge: ChargeFacts) -> None:
+        """What Stripe credited, once its balance transactions are there."""
+        balance = charge.balance
+        if balance is not None and payment.balance_transaction_id is None:
+            payment.balance_transaction_id = balance.id
+            payment.settlement_currency = balance.amount.currency
+            payment.settlement_minor = balance.amount.minor
+            payment.settlement_exchange_rate = balance.exchange_rate
+            self.ledger.settlements.append(
+                Settlement(
+                    reference=f"charge:{charge.id}", balance_transaction_id=balance.id,
+                    currency=balance.amount.currency, amount_minor=balance.amount.minor, fee_minor=balance.fee.minor,
+                    available_on=balance.available_on,
+                )  # fmt: skip
+            )
+        if charge.transfer_amount is not None:
+            payment.host_credit_currency = charge.transfer_amount.currency
+            payment.host_credit_minor = charge.transfer_amount.minor
+        if charge.application_fee is not None:
+            payment.fee_credit_currency = charge.application_fee.currency
+            payment.fee_credit_minor = charge.application_fee.minor
+
+    async def write(self, connection: AnyConnection) -> None:
+        """Write what changed, a statement a table."""
+        if self.released:
+            await connection.execute(
+                """
+                UPDATE activities a SET seats_taken = a.seats_taken - v.seats, updated_at = now()
+                FROM (SELECT id, sum(seats)::int AS seats FROM unnest($1::uuid[], $2::int[]) AS r(id, seats) GROUP BY id)
+                    AS v
+                WHERE a.id = v.id
+                """,
+                [rsvp.activity_id for rsvp in self.released],
+                [rsvp.quantity for rsvp in self.released],
+            )
+        await update_rows(connection, Payment, list(self.touched.values()), _CHANGED)
+        await update_rows(connection, Rsvp, list(self.touched_rsvps.values()), ("status", "hold_expires_at"))
+        await update_rows(
+            connection, PaymentAllocation, list(self.touched_allocations.values()),
+            ("amount_minor", "transferred_minor", "stripe_transfer_id"),
+        )  # fmt: skip
+        attempts = sorted(self.attempts.values(), key=lambda attempt: attempt.stripe_charge_id)
+        await insert_rows(
+            connection, PaymentAttempt, attempts,
+            conflict="ON CONFLICT (stripe_charge_id) DO UPDATE SET status = excluded.status",
+        )  # fmt: skip
+        await self.ledger.write(connection)
+        await self.changes.write(connection)
+
+
+def _columns(payment: Payment) -> tuple[Any, ...]:
+    return tuple(getattr(payment, name) for name in _CHANGED)
+
+
+def _attempt(payment: Payment, charge: ChargeFacts, decline_code: str | None) -> PaymentAttempt:
+    return PaymentAttempt(
+        id=new_id(), payment_id=payment.id, stripe_charge_id=charge.id, status=charge.status,
+        amount_minor=charge.amount.minor, currency=charge.amount.currency, payment_method=charge.payment_method,
+        failure_code=charge.failure_code, decline_code=charge.decline_code or decline_code,
+        stripe_created_at=charge.created_at,
+    )  # fmt: skip
