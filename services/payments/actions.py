@@ -53,7 +53,7 @@ async def retry_payment(
         {"payment_id": str(payment_id), "payment_method": payment_method, "return_url": return_url},
     )  # fmt: skip
 
-    async def plan(connection: AnyConnection) -> tuple[Payment, StripeRequest]:
+    async def plan(connection: AnyConnection) -> StripeRequest:
         payment, _ = await lock_for_payer(connection, viewer, payment_id)
         if viewer.role is not Role.USER or not await _is_payer(connection, viewer, payment):
             raise Forbidden("Only the guest may try another way to pay.")
@@ -61,7 +61,7 @@ async def retry_payment(
         status = await connection.fetchval("SELECT status FROM rsvps WHERE id = $1", payment.rsvp_id)
         if status != RsvpStatus.HELD:
             raise InvalidState("Your seats are no longer held. Please start again.", state=str(status))
-        return payment, confirm_payment_intent(
+        return confirm_payment_intent(
             _intent_id(payment), payment_method=payment_method, return_url=allowed
         )
 
@@ -81,14 +81,14 @@ async def capture_payment(
         {"payment_id": str(payment_id), "amount": amount and str(amount)},
     )  # fmt: skip
 
-    async def plan(connection: AnyConnection) -> tuple[Payment, StripeRequest]:
+    async def plan(connection: AnyConnection) -> StripeRequest:
         payment, _ = await lock_for_host(connection, viewer, payment_id)
         _require(payment, payment.status is PaymentStatus.AUTHORIZED, "Only an authorized payment can be captured.")
         captured = amount_in(payment, amount) or payment.amount
         if captured > payment.amount:
             raise InvalidInput("amount", f"No more than {payment.amount} was authorized.")
         fee = fee_for_capture(payment, captured)
-        return payment, capture_payment_intent(
+        return capture_payment_intent(
             _intent_id(payment), amount_to_capture=captured.wire, application_fee_amount=fee.wire
         )
 
@@ -105,22 +105,36 @@ async def cancel_payment(
     """
     intent = Intent(viewer.caller, idempotency_key, CANCEL, {"payment_id": str(payment_id)})
 
-    async def plan(connection: AnyConnection) -> tuple[Payment, StripeRequest]:
+    async def plan(connection: AnyConnection) -> StripeRequest:
         payment, _ = await lock_for_payer(connection, viewer, payment_id)
-        _require(payment, not payment.status.is_captured, "This payment has been made: it can be refunded.")
-        _require(payment, payment.status.can_be_canceled, "This payment cannot be canceled.")
-        return payment, cancel_payment_intent(
-            _intent_id(payment), reason="abandoned" if expired else "requested_by_customer"
-        )
+        require_cancelable(payment)
+        return cancel_request(payment, expired=expired)
 
     return await _act(services, intent, payment_id, plan, CANCEL, {"expired": expired})
+
+
+def require_cancelable(payment: Payment) -> None:
+    """Refuse to cancel what has taken money, is canceled, or is with the bank.
+
+    Raises: InvalidState.
+    """
+    _require(payment, not payment.status.is_captured, "This payment has been made: it can be refunded.")
+    _require(payment, payment.status.can_be_canceled, "This payment cannot be canceled.")
+
+
+def cancel_request(payment: Payment, *, expired: bool = False) -> StripeRequest:
+    """The call that cancels a payment's intent ("Cancel a PaymentIntent").
+
+    Raises: OperationInProgress while the intent is still being made.
+    """
+    return cancel_payment_intent(_intent_id(payment), reason="abandoned" if expired else "requested_by_customer")
 
 
 async def _act(
     services: Services,
     intent: Intent,
     payment_id: UUID,
-    plan: Callable[[AnyConnection], Awaitable[tuple[Payment, StripeRequest]]],
+    plan: Callable[[AnyConnection], Awaitable[StripeRequest]],
     step_name: str,
     arguments: dict[str, Any] | None = None,
 ) -> PaymentResult:
@@ -132,8 +146,7 @@ async def _act(
         )  # fmt: skip
         steps: list[OperationStep] = []
         if claimed.new:
-            payment, request = await plan(connection)
-            claimed.operation.arguments["seen_version"] = payment.version
+            request = await plan(connection)
             steps = [new_step(claimed.operation.id, PlannedStep(step_name, request))]
             await insert_rows(connection, OperationStep, steps)
     return await result_of(await services.operations.end(services, claimed, planned=steps))

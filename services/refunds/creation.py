@@ -1,0 +1,172 @@
+"""Refunds: giving captured money back, in whole or in parts, whoever asked for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from models.base import new_id
+from models.operations import OperationStep
+from models.payments import Payment
+from models.refunds import Refund, RefundOrigin, RefundReason, RefundStatus
+from models.sets import insert_rows, update_rows
+from services.changes import ChangeSet
+from services.errors import DomainError, InvalidState, RefundExceedsBalance
+from services.fees import refund_parts
+from services.operations import Answers, Intent, PlannedStep, Refusal, claim, new_step
+from services.payments.access import lock_for_host
+from services.payments.history import record_change, snapshot
+from services.payments.intents import amount_in
+from services.refunds.settlement import RefundFacts, settle_refund
+from services.stripe_gateway import Priority
+from services.stripe_requests import create_refund, list_refunds
+
+if TYPE_CHECKING:
+    from models.money import Money
+    from models.operations import Operation
+    from models.sets import AnyConnection
+    from services.core import Services
+    from services.viewer import Viewer
+
+REFUND = "refund_payment"
+CREATE_REFUND = "create_refund"
+
+# Stripe knows three reasons; ours beyond them go into the metadata ("Create a refund", reason).
+_STRIPE_REASONS = {
+    RefundReason.REQUESTED_BY_CUSTOMER: "requested_by_customer",
+    RefundReason.DUPLICATE: "duplicate",
+    RefundReason.FRAUDULENT: "fraudulent",
+    RefundReason.ACTIVITY_CANCELED: "requested_by_customer",
+}
+
+
+async def refund_payment(
+    services: Services, *, viewer: Viewer, payment_id: UUID, amount: Money | None, reason: RefundReason | None,
+    idempotency_key: str,
+) -> Refund:  # fmt: skip
+    """Give captured money back to the guest, all that is left where no amount is given.
+
+    The host gives back its part and the platform its fee, in proportion; the same key resumes or replays, never repeats.
+
+    Raises: NotFound, Forbidden, InvalidInput, InvalidState, RefundExceedsBalance, IdempotencyKeyReused,
+        OperationInProgress, StripeUnavailable.
+    """
+    intent = Intent(
+        viewer.caller, idempotency_key, REFUND,
+        {"payment_id": str(payment_id), "amount": amount and str(amount), "reason": reason},
+    )  # fmt: skip
+    steps: list[OperationStep] = []
+    async with services.database.transaction() as connection:
+        refund_id = new_id()
+        claimed = await claim(
+            connection, intent, subject_id=refund_id, leased_until=services.clock() + services.operations.lease,
+            arguments={"refund_id": str(refund_id)},
+        )  # fmt: skip
+        if claimed.new:
+            payment, xid = await lock_for_host(connection, viewer, payment_id)
+            steps = [await reserve_refund(connection, claimed.operation, payment, xid, amount, reason)]
+    if claimed.new:
+        services.live.wake()
+    operation = await services.operations.answer(services, claimed, planned=steps)
+    return await Refund.get(id=operation.subject_id)
+
+
+async def reserve_refund(
+    connection: AnyConnection,
+    operation: Operation,
+    payment: Payment,
+    xid: int,
+    amount: Money | None,
+    reason: RefundReason | None,
+) -> OperationStep:
+    """Set an amount of a locked payment aside for a refund, and plan the call that makes it.
+
+    Raises: InvalidInput, InvalidState, RefundExceedsBalance.
+    """
+    if not payment.status.is_captured:
+        raise InvalidState("Only a payment that has been made can be refunded.", state=payment.status.value)
+    wanted = amount_in(payment, amount) or payment.refundable
+    if not wanted or wanted > payment.refundable:
+        raise RefundExceedsBalance(refundable=payment.refundable)
+    fee, host = refund_parts(payment, wanted)
+    refund = Refund(
+        id=UUID(operation.arguments["refund_id"]), payment_id=payment.id, amount_minor=wanted.minor, currency=wanted.currency,
+        fee_minor=fee.minor, host_minor=host.minor, status=RefundStatus.PENDING, reason=reason,
+        origin=RefundOrigin.PAYDESK, requested_by=operation.caller,
+    )  # fmt: skip
+    before = snapshot(payment)
+    payment.refund_pending_minor += wanted.minor
+    payment.fee_refunded_minor += fee.minor
+    changes = ChangeSet(operation.caller, xid)
+    record_change(changes, payment, "refund.requested", before)
+    step = new_step(operation.id, PlannedStep(CREATE_REFUND, _request(refund, payment, operation)))
+    await insert_rows(connection, Refund, [refund])
+    await update_rows(
+        connection, Payment, [payment], ("refund_pending_minor", "fee_refunded_minor", "version", "position")
+    )
+    await insert_rows(connection, OperationStep, [step])
+    await changes.write(connection)
+    return step
+
+
+def _request(refund: Refund, payment: Payment, operation: Operation) -> Any:
+    return create_refund(
+        payment_intent=payment.stripe_payment_intent_id or "",
+        amount=refund.amount.wire,
+        reason=_STRIPE_REASONS[refund.reason] if refund.reason else None,
+        reverse_transfer=True,
+        refund_application_fee=payment.platform_fee_minor > 0,
+        metadata={
+            "refund_id": str(refund.id),
+            "operation_id": str(operation.id),
+            "payment_id": str(payment.id),
+            **({"reason": refund.reason.value} if refund.reason else {}),
+        },
+    )
+
+
+class RefundPayment:
+    """How a refund's operation goes on: one call, planned at reserve."""
+
+    name = REFUND
+
+    async def next_step(self, services: Services, operation: Operation, answers: Answers) -> PlannedStep | None:
+        """There is only the one."""
+        return None
+
+    async def settle(self, services: Services, operation: Operation, answers: Answers) -> None:
+        """Apply what Stripe made of it; a refusal gives the amount back to the payment."""
+        await settle_created(services, operation, answers)
+
+    async def find(self, services: Services, operation: Operation, step: OperationStep) -> dict[str, Any] | None:
+        """The refund among those of the payment intent."""
+        return await find_refund(services, operation)
+
+
+async def find_refund(services: Services, operation: Operation) -> dict[str, Any] | None:
+    """The refund that an operation made, among those of the payment intent, which are listed strongly consistent."""
+    refund = await Refund.get(id=operation.arguments["refund_id"]).prefetch_related("payment")
+    intent_id = refund.payment.stripe_payment_intent_id
+    if intent_id is None:
+        raise LookupError("a refund of a payment without an intent cannot be looked up")
+    async for made in services.stripe.list_all(list_refunds(payment_intent=intent_id), priority=Priority.BACKGROUND):
+        if made["metadata"].get("refund_id") == str(refund.id):
+            return dict(made)
+    return None
+
+
+async def settle_created(services: Services, operation: Operation, answers: Answers) -> None:
+    """Settle the step that makes a refund, and end the operation."""
+    answer = answers.get(CREATE_REFUND)
+    refund = await Refund.get(id=operation.arguments["refund_id"])
+    error: DomainError | None = None
+    facts: RefundFacts | None = None
+    if isinstance(answer, Refusal):
+        code = getattr(answer.error, "code", None) or "refused"
+        error = InvalidState("Stripe refused the refund. Nothing was given back.", state=str(code).upper())
+    elif answer is not None:
+        facts = RefundFacts.parse(answer.body)
+    await settle_refund(
+        services, refund.payment_id, refund.id, facts, actor=operation.caller, operation=operation, answers=answers,
+        error=error,
+    )  # fmt: skip

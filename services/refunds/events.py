@@ -1,0 +1,87 @@
+"""What Stripe's events say of refunds ("Types of events": refund.*, charge.refunded)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import structlog
+
+from models.payments import Payment
+from models.refunds import Refund
+from services.payments.intents import fetch_facts, settle
+from services.refunds.settlement import RefundFacts, settle_refund
+from services.stripe_gateway import Priority
+from services.stripe_requests import list_refunds, retrieve_refund
+
+if TYPE_CHECKING:
+    from models.webhook_events import WebhookEvent
+    from services.core import Services
+
+log = structlog.get_logger("refunds.events")
+
+
+async def refund_changed(services: Services, event: WebhookEvent) -> None:
+    """Settle a refund as Stripe has it now; one that was made in Stripe's dashboard comes in this way."""
+    seen = event.payload["data"]["object"]
+    payment = await _payment_of(services, seen, event)
+    if payment is None:
+        return
+    known = await _known(seen)
+    if known is not None and known.stripe_refund_id is not None and _same(known, RefundFacts.parse(seen)):
+        return
+    # Refund events overtake one another, and a refund that succeeded can still fail: ask for its state of now.
+    response = await services.stripe.send(retrieve_refund(seen["id"]), priority=Priority.BACKGROUND)
+    await settle_refund(
+        services, payment.id, known and known.id, RefundFacts.parse(response.body),
+        actor=f"stripe:{event.stripe_event_id}",
+    )  # fmt: skip
+
+
+async def charge_refunded(services: Services, event: WebhookEvent) -> None:
+    """Take in the refunds of a charge; the event itself names only their sum."""
+    charge = event.payload["data"]["object"]
+    intent_id = charge.get("payment_intent")
+    payment = None if intent_id is None else await Payment.get_or_none(stripe_payment_intent_id=intent_id)
+    if payment is None or intent_id is None:
+        return
+    async for refund in services.stripe.list_all(list_refunds(payment_intent=intent_id), priority=Priority.BACKGROUND):
+        known = await _known(refund)
+        if known is None or known.stripe_refund_id is None or not _same(known, RefundFacts.parse(refund)):
+            await settle_refund(
+                services, payment.id, known and known.id, RefundFacts.parse(refund),
+                actor=f"stripe:{event.stripe_event_id}",
+            )  # fmt: skip
+
+
+async def _payment_of(services: Services, refund: dict[str, Any], event: WebhookEvent) -> Payment | None:
+    """The payment of a refund, settled first where its refund overtook its success."""
+    intent_id = refund.get("payment_intent")
+    if intent_id is None:
+        return None
+    payment = await Payment.get_or_none(stripe_payment_intent_id=intent_id)
+    if payment is None:
+        log.info("refunds.event_of_no_payment", refund=refund["id"])
+        return None
+    if not payment.status.is_captured:
+        facts = await fetch_facts(services, intent_id)
+        settled = await settle(services, payment, facts, actor=f"stripe:{event.stripe_event_id}")
+        payment = settled.payment
+    return payment if payment.status.is_captured else None
+
+
+async def _known(refund: dict[str, Any]) -> Refund | None:
+    """Our row of it: by Stripe's id, or by our metadata where its event came before Stripe's answer did."""
+    known = await Refund.get_or_none(stripe_refund_id=refund["id"])
+    if known is not None:
+        return known
+    try:
+        id_ = UUID((refund.get("metadata") or {}).get("refund_id", ""))
+    except ValueError:
+        return None
+    known = await Refund.get_or_none(id=id_)
+    return known if known is not None and known.stripe_refund_id is None else None
+
+
+def _same(refund: Refund, facts: RefundFacts) -> bool:
+    return refund.status is facts.status
