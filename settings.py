@@ -1,0 +1,197 @@
+"""Every setting, with its type, default and unit. Names in the environment: `PAYDESK_` and the field, unless aliased."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+SECRET_LENGTH = 32
+
+
+class Environment(StrEnum):
+    """Development starts what is missing; production never does."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+class ConfigurationError(Exception):
+    """Settings that Paydesk cannot start with; the text names each one."""
+
+
+class FeeRule(BaseModel):
+    """A host's own platform fee."""
+
+    percent: Decimal = Field(ge=0, le=100)
+    fixed_minor: dict[str, int] = {}
+    minimum_minor: dict[str, int] = {}
+
+
+def _setting(default: Any, description: str, *, name: str | None = None, **constraints: Any) -> Any:
+    alias = {"validation_alias": AliasChoices(name)} if name else {}
+    return Field(default=default, description=description, **alias, **constraints)
+
+
+class Settings(BaseSettings):
+    """The settings of one process."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PAYDESK_", env_file=".env", extra="ignore", populate_by_name=True, frozen=True
+    )
+
+    env: Environment = _setting(Environment.DEVELOPMENT, "development or production.")
+    host: str = _setting("127.0.0.1", "The address to listen on.")
+    port: int = _setting(8000, "The port to listen on.", ge=0, le=65535)
+    data_dir: Path = _setting(Path(".data"), "Where embedded parts keep their data.")
+    shutdown_s: float = _setting(30.0, "Seconds to finish what is in flight after SIGTERM.", gt=0)
+    worker: bool = _setting(True, "Run background jobs inside the API process.")
+    log_level: str = _setting("INFO", "The least level that is logged.")
+
+    database_url: SecretStr | None = _setting(
+        None, "postgresql://… of PostgreSQL 15 or newer; embedded where unset.", name="DATABASE_URL"
+    )
+    redis_url: SecretStr | None = _setting(None, "redis://… of Redis or Valkey; embedded where unset.", name="REDIS_URL")
+    database_pool: int = _setting(12, "Connections for hand-written SQL.", ge=1)
+    orm_pool: int = _setting(6, "Connections of the ORM.", ge=1)
+    batch_lanes: int = _setting(2, "Connections that each batch of payments writes with.", ge=1)
+    batch_max: int = _setting(256, "Rows that one batch takes at most.", ge=1)
+
+    stripe_secret_key: SecretStr | None = _setting(
+        None, "Stripe's secret key; the sandbox where unset.", name="STRIPE_SECRET_KEY"
+    )
+    stripe_api_base: str = _setting("https://api.stripe.com", "Where Stripe's API is.", name="STRIPE_API_BASE")
+    stripe_webhook_secret: Annotated[tuple[SecretStr, ...], NoDecode] = _setting(
+        (), "Signing secrets of the platform's endpoint, comma-separated.", name="STRIPE_WEBHOOK_SECRET"
+    )
+    stripe_connect_webhook_secret: Annotated[tuple[SecretStr, ...], NoDecode] = _setting(
+        (), "Signing secrets of the Connect endpoint, comma-separated.", name="STRIPE_CONNECT_WEBHOOK_SECRET"
+    )
+    stripe_timeout_s: float = _setting(15.0, "Seconds that one try of a call to Stripe may take.", gt=0)
+    stripe_deadline_s: float = _setting(35.0, "Seconds that all tries of a call may take.", gt=0)
+    stripe_rate: float = _setting(80.0, "Calls to Stripe a second, of all processes together.", gt=0)
+    stripe_queue_s: float = _setting(5.0, "Seconds that a call waits for its turn.", gt=0)
+    stripe_connections: int = _setting(2000, "Connections to Stripe at most.", ge=1)
+    breaker_failures: int = _setting(10, "Failures in a row that open the circuit to Stripe.", ge=1)
+    breaker_open_s: float = _setting(5.0, "Seconds until an open circuit lets a call through.", gt=0)
+    webhook_tolerance_s: int = _setting(300, "Age in seconds of a webhook's signature at most.", gt=0)
+    webhook_attempts: int = _setting(8, "Tries before an event is parked as FAILED.", ge=1)
+
+    jwt_secret: Annotated[tuple[SecretStr, ...], NoDecode] = _setting(
+        (), "HS256 secrets of tokens, comma-separated; at least 32 bytes each. Made in development where unset."
+    )
+    jwks_url: str | None = _setting(None, "Where the public keys of RS256 and ES256 tokens are.")
+    jwt_issuer: str | None = _setting(None, "The `iss` that tokens must have, if set.")
+    jwt_audience: str | None = _setting(None, "The `aud` that tokens must have, if set.")
+
+    return_urls: Annotated[tuple[str, ...], NoDecode] = _setting(
+        (), "URL prefixes that guests and hosts may be sent back to, comma-separated. http://localhost:3000 in development."
+    )
+    return_url: str | None = _setting(None, "Where a guest comes back to, if the front end does not say; else the first prefix.")
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = _setting(
+        (), "Origins of browsers that may open websockets and call the API, comma-separated; the server's own always may."
+    )
+
+    platform_country: str = _setting("US", "The platform's own country, ISO 3166 alpha-2.", min_length=2, max_length=2)
+    fee_percent: Decimal = _setting(Decimal(10), "The platform's fee, in percent of the price.", ge=0, le=100)
+    fee_fixed_minor: dict[str, int] = _setting({}, 'Added to the fee, minor units per currency: {"EUR": 30}.')
+    fee_minimum_minor: dict[str, int] = _setting({}, 'The least fee, minor units per currency: {"EUR": 50}.')
+    fee_overrides: dict[str, FeeRule] = _setting({}, "Fees of single hosts, by their external id.")
+    hold_s: int = _setting(900, "Seconds that seats are held for a payment.", gt=0)
+
+    lease_s: float = _setting(45.0, "Seconds after which a silent process's operation is taken over.", gt=0)
+    duplicate_wait_s: float = _setting(20.0, "Seconds that a duplicate waits for the first.", gt=0)
+    recover_every_s: float = _setting(5.0, "Seconds between looks for unfinished operations.", gt=0)
+    expire_every_s: float = _setting(5.0, "Seconds between looks for holds that ran out.", gt=0)
+    inbox_every_s: float = _setting(2.0, "Seconds between looks for webhook events that were missed.", gt=0)
+    gap_every_s: float = _setting(300.0, "Seconds between passes over Stripe's list of events.", gt=0)
+
+    body_limit: int = _setting(1_048_576, "Bytes of a request body at most.", ge=1024)
+    query_depth: int = _setting(15, "Levels of nesting in a GraphQL document.", ge=1)
+    query_aliases: int = _setting(30, "Aliases in a GraphQL document.", ge=0)
+    query_tokens: int = _setting(2_000, "Tokens of a GraphQL document.", ge=10)
+    query_cost: int = _setting(5_000, "Fields, times the lists that they are in, of a GraphQL operation.", ge=10)
+    introspection: bool = _setting(True, "Whether the schema may be asked for.")
+    graphiql: bool = _setting(True, "Whether a browser gets GraphiQL.")
+    socket_subscriptions: int = _setting(100, "Subscriptions that one websocket may have.", ge=1)
+    socket_init_s: float = _setting(10.0, "Seconds until a websocket must have said who it is.", gt=0)
+
+    @field_validator(
+        "stripe_webhook_secret", "stripe_connect_webhook_secret", "jwt_secret", "return_urls", "allowed_origins",
+        mode="before",
+    )  # fmt: skip
+    @classmethod
+    def _comma_separated(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @property
+    def is_production(self) -> bool:
+        """Whether nothing may be started or made up."""
+        return self.env is Environment.PRODUCTION
+
+    @property
+    def livemode(self) -> bool:
+        """Whether Stripe's key is a live one."""
+        key = self.stripe_secret_key
+        return key is not None and "_live_" in key.get_secret_value()
+
+    @property
+    def return_prefixes(self) -> tuple[str, ...]:
+        """The allow-list, with its development default."""
+        return self.return_urls or (() if self.is_production else ("http://localhost:3000",))
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings from the environment and `.env`, checked.
+
+    Raises: ConfigurationError naming every setting that is wrong, missing or unsafe.
+    """
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        lines = [f"{variable_of(str(entry['loc'][0]))}: {entry['msg']}" for entry in error.errors()]
+        raise ConfigurationError("\n".join(lines)) from None
+    problems = [*_unsafe_always(settings), *(_unsafe_in_production(settings) if settings.is_production else ())]
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    return settings
+
+
+def variable_of(field: str) -> str:
+    """The environment variable of a field."""
+    info = Settings.model_fields.get(field)
+    if info is not None and isinstance(info.validation_alias, AliasChoices):
+        return str(info.validation_alias.choices[0])
+    return field if info is None else f"PAYDESK_{field.upper()}"
+
+
+def _unsafe_always(settings: Settings) -> list[str]:
+    return [
+        f"PAYDESK_JWT_SECRET: secret {i} has fewer than {SECRET_LENGTH} bytes."
+        for i, secret in enumerate(settings.jwt_secret, 1)
+        if len(secret.get_secret_value().encode()) < SECRET_LENGTH
+    ]
+
+
+def _unsafe_in_production(settings: Settings) -> list[str]:
+    required = {
+        "DATABASE_URL": settings.database_url and settings.database_url.get_secret_value(),
+        "REDIS_URL": settings.redis_url and settings.redis_url.get_secret_value(),
+        "STRIPE_SECRET_KEY": settings.stripe_secret_key and settings.stripe_secret_key.get_secret_value(),
+        "STRIPE_WEBHOOK_SECRET": settings.stripe_webhook_secret,
+        "STRIPE_CONNECT_WEBHOOK_SECRET": settings.stripe_connect_webhook_secret,
+        "PAYDESK_RETURN_URLS": settings.return_urls,
+        "PAYDESK_JWT_SECRET or PAYDESK_JWKS_URL": settings.jwt_secret or settings.jwks_url,
+    }
+    problems = [f"{name}: must be set in production." for name, value in required.items() if not value]
+    if not settings.stripe_api_base.startswith("https://"):
+        problems.append("STRIPE_API_BASE: must be https in production; a sandbox takes no real money.")
+    if any("secret" in secret.get_secret_value().lower() for secret in settings.jwt_secret):
+        problems.append("PAYDESK_JWT_SECRET: looks like a default; make one with `openssl rand -hex 32`.")
+    return problems
