@@ -1,0 +1,77 @@
+"""The platform's fee: a percentage and a fixed part, with a minimum, of a host or of everybody."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models.activities import Activity
+from models.money import Money
+from services.errors import InvalidInput, NotFound, Unauthenticated
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from models.payments import Payment
+    from services.core import Services
+    from services.viewer import Viewer
+    from settings import Settings
+
+QUANTITY_MAX = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class FeeBreakdown:
+    """Who gets what of an amount."""
+
+    amount: Money
+    platform_fee: Money
+    host_amount: Money
+
+
+def platform_fee(settings: Settings, amount: Money, host_external_id: str) -> Money:
+    """The platform's part of an amount, by the host's own rule or everybody's; never more than the amount."""
+    own = settings.fee_overrides.get(host_external_id)
+    percent = settings.fee_percent if own is None else own.percent
+    fixed = settings.fee_fixed_minor if own is None else own.fixed_minor
+    minimum = settings.fee_minimum_minor if own is None else own.minimum_minor
+    fee = amount.percent(percent).minor + fixed.get(amount.currency, 0)
+    return Money(min(max(fee, minimum.get(amount.currency, 0)), amount.minor), amount.currency)
+
+
+def fee_for_capture(payment: Payment, captured: Money) -> Money:
+    """The fee of what was captured: the agreed fee in proportion, so that later changes of the rule do not matter."""
+    return payment.platform_fee.proportion(captured, payment.amount)
+
+
+def refund_parts(payment: Payment, amount: Money) -> tuple[Money, Money]:
+    """What the platform (its fee) and the host give back of a refund, before it is counted in the payment.
+
+    The fee given back is cumulative over the payment's refunds, so that partial refunds of a whole payment give back
+    exactly the whole fee, as Stripe does ("Create a refund", refund_application_fee).
+    """
+    before = payment.refunded + Money(payment.refund_pending_minor, payment.currency)
+    due = payment.platform_fee.proportion(before + amount, payment.captured)
+    fee = Money(min(max(due.minor - payment.fee_refunded_minor, 0), amount.minor), payment.currency)
+    return fee, amount - fee
+
+
+async def fee_preview(
+    services: Services, *, viewer: Viewer | None, activity_id: UUID, quantity: int, currency: str | None
+) -> FeeBreakdown:
+    """Who would get what of a payment for these seats.
+
+    Raises: Unauthenticated, NotFound, InvalidInput.
+    """
+    if viewer is None:
+        raise Unauthenticated
+    if not 1 <= quantity <= QUANTITY_MAX:
+        raise InvalidInput(path=["quantity"], message=f"Between 1 and {QUANTITY_MAX} seats can be paid for at once.")
+    activity = await Activity.get_or_none(id=activity_id).select_related("host")
+    if activity is None:
+        raise NotFound("There is no such activity.", path=["activityId"])
+    if currency is not None and currency != activity.currency:
+        raise InvalidInput(path=["currency"], message=f"This activity is paid for in {activity.currency}.")
+    amount = activity.price * quantity
+    fee = platform_fee(services.settings, amount, activity.host.external_id)
+    return FeeBreakdown(amount, fee, amount - fee)
