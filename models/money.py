@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+# Stripe takes at most eight digits ("The PaymentIntent object", amount).
+WIRE_AMOUNT_MAX = 99_999_999
+
+
 class MoneyError(ValueError):
     """An amount that its currency cannot express; the text is fit for a guest to read."""
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models.activities import Activity
+from models.currencies import currency
 from models.money import Money
 from services.errors import InvalidInput, NotFound, Unauthenticated
 
@@ -41,7 +42,8 @@ def platform_fee(settings: Settings, amount: Money, host_external_id: str) -> Mo
 
 def fee_for_capture(payment: Payment, captured: Money) -> Money:
     """The fee of what was captured: the agreed fee in proportion, so that later changes of the rule do not matter."""
-    return payment.platform_fee.proportion(captured, payment.amount)
+    fee = payment.platform_fee.proportion(captured, payment.amount).minor
+    return Money(fee - fee % currency(payment.currency).step_minor, payment.currency)
 
 
 def refund_parts(payment: Payment, amount: Money) -> tuple[Money, Money]:
@@ -57,7 +59,7 @@ def refund_parts(payment: Payment, amount: Money) -> tuple[Money, Money]:
 
 
 async def fee_preview(
-    services: Services, *, viewer: Viewer | None, activity_id: UUID, quantity: int, currency: str | None
+    services: Services, *, viewer: Viewer | None, activity_id: UUID, quantity: int, currency_code: str | None
 ) -> FeeBreakdown:
     """Who would get what of a payment for these seats.
 
@@ -70,7 +72,7 @@ async def fee_preview(
     activity = await Activity.get_or_none(id=activity_id).select_related("host")
     if activity is None:
         raise NotFound("There is no such activity.", path=["activityId"])
-    if currency is not None and currency != activity.currency:
+    if currency_code is not None and currency_code != activity.currency:
         raise InvalidInput(path=["currency"], message=f"This activity is paid for in {activity.currency}.")
     amount = activity.price * quantity
     fee = platform_fee(services.settings, amount, activity.host.external_id)

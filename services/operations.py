@@ -87,6 +87,8 @@ class Answers:
     """The answers so far, by step."""
 
     by_step: dict[str, Answer] = field(default_factory=dict)
+    error: DomainError | None = None
+    """Why the next step could not even be planned."""
 
     def get(self, step: str) -> Answer | None:
         """The answer to that step, if there is one."""
@@ -112,7 +114,11 @@ class OperationKind(Protocol):
     name: str
 
     async def next_step(self, services: Services, operation: Operation, answers: Answers) -> PlannedStep | None:
-        """The next call to Stripe, or None where it is time to settle."""
+        """The next call to Stripe, or None where it is time to settle.
+
+        Raises: DomainError where there can be none; it is settled as the operation's error. StripeUnavailable and
+            OperationInProgress leave the operation to its recovery.
+        """
 
     async def settle(self, services: Services, operation: Operation, answers: Answers) -> None:
         """Apply the answers in one transaction that also finishes the operation (`finish`)."""
@@ -278,6 +284,9 @@ class Operations:
         except (StripeUnknownOutcome, StripeNotSent) as error:
             await self._release(services, operation)
             raise StripeUnavailable(retry_after_seconds=RETRY_AFTER_S) from error
+        except (StripeUnavailable, OperationInProgress):
+            await self._release(services, operation)
+            raise
         finally:
             self._finished_here.pop(operation.id, None)
             finished.set()
@@ -341,7 +350,13 @@ class Operations:
         for name, step in stored.items():
             answers.by_step[name] = await self._answered(services, kind, operation, step, priority)
         while not answers.refused:
-            next_step = await kind.next_step(services, operation, answers)
+            try:
+                next_step = await kind.next_step(services, operation, answers)
+            except (StripeUnavailable, OperationInProgress):
+                raise
+            except DomainError as error:
+                answers.error = error
+                break
             if next_step is None:
                 break
             step = new_step(operation.id, next_step)
@@ -410,7 +425,7 @@ class Operations:
             operation = from_record(Operation, record)
             try:
                 await self.complete(services, operation, priority=Priority.BACKGROUND)
-            except StripeUnavailable:
+            except (StripeUnavailable, OperationInProgress):
                 log.warning("operations.still_unknown", operation=str(operation.id), attempts=operation.attempts)
             except LookupError as error:
                 await self._park(services, operation, str(error))

@@ -134,7 +134,7 @@ async def settle_answer(
     A refusal that carries no intent says nothing of its state: it is fetched, so that what is settled is true.
     """
     answer = answers.get(step)
-    error: DomainError | None = None
+    error: DomainError | None = answers.error
     body: dict[str, Any] | None
     if isinstance(answer, Refusal):
         error, body = error_of(answer), intent_of(answer)

@@ -11,7 +11,7 @@ from uuid import UUID
 from models.activities import Activity, PayoutTiming
 from models.base import from_record, new_id
 from models.connect_accounts import ConnectAccount
-from models.money import Money
+from models.money import WIRE_AMOUNT_MAX, Money
 from models.operations import Operation, OperationStep
 from models.payments import ChargeModel, Payment, PaymentAllocation, PaymentStatus
 from models.rsvps import Rsvp, RsvpStatus
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from settings import Settings
 
 CREATE_INTENT = "create_payment_intent"
-# Stripe takes at most eight digits ("The PaymentIntent object", amount).
-WIRE_AMOUNT_MAX = 99_999_999
 SUFFIX_LENGTH = 12
 
 

@@ -1,0 +1,127 @@
+"""Opening a host's connected account, once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from models.base import from_record, new_id
+from models.connect_accounts import ConnectAccount
+from models.countries import DEFAULT_CURRENCIES
+from models.operations import OperationStep
+from models.sets import insert_rows
+from services.connect.facts import AccountFacts
+from services.connect.settlement import apply_facts, lock_account
+from services.errors import DomainError, InvalidInput, InvalidState
+from services.operations import Answers, Intent, PlannedStep, Refusal, claim, finish, new_step, record_answers
+from services.payments.intents import CLOCK_SKEW
+from services.stripe_requests import create_account, list_accounts
+from services.users import require_user
+
+if TYPE_CHECKING:
+    from models.connect_accounts import ConnectAccountType
+    from models.operations import Operation
+    from models.sets import AnyConnection
+    from models.users import User
+    from services.core import Services
+    from services.stripe_gateway import StripeError
+    from services.viewer import Viewer
+
+KIND = "create_connect_account"
+
+
+async def create_connect_account(
+    services: Services, *, viewer: Viewer, type_: ConnectAccountType, country: str | None, idempotency_key: str
+) -> ConnectAccount:
+    """Open the viewer's connected account at Stripe; a host has one.
+
+    Args:
+        country: ISO 3166 alpha-2; the viewer's own where None, else the platform's.
+
+    Raises: Forbidden, InvalidInput, InvalidState, IdempotencyKeyReused, OperationInProgress, StripeUnavailable.
+    """
+    user = await require_user(viewer)
+    where = country or user.country or services.settings.platform_country
+    if where not in DEFAULT_CURRENCIES:
+        raise InvalidInput("country", f"Stripe cannot open accounts for hosts in {where!r}. It can in: {', '.join(sorted(DEFAULT_CURRENCIES))}.")
+    intent = Intent(viewer.caller, idempotency_key, KIND, {"type": type_, "country": country})
+    steps: list[OperationStep] = []
+    async with services.database.transaction() as connection:
+        account_id = new_id()
+        claimed = await claim(
+            connection, intent, subject_id=account_id, leased_until=services.clock() + services.operations.lease
+        )
+        if claimed.new:
+            account = ConnectAccount(
+                id=account_id, user_id=user.id, type=type_, country=where, default_currency=DEFAULT_CURRENCIES[where]
+            )
+            steps = [await _reserve(connection, claimed.operation, user, account)]
+    operation = await services.operations.answer(services, claimed, planned=steps)
+    return await ConnectAccount.get(id=operation.subject_id)
+
+
+async def _reserve(
+    connection: AnyConnection, operation: Operation, user: User, account: ConnectAccount
+) -> OperationStep:
+    """Make the account's row, which no other call of this host can make beside it, and plan the call."""
+    await connection.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", user.id)
+    record = await connection.fetchrow(
+        "SELECT * FROM connect_accounts WHERE user_id = $1 AND deauthorized_at IS NULL", user.id
+    )
+    if record is not None:
+        existing = from_record(ConnectAccount, record)
+        raise InvalidState("You have an account already.", state=existing.type.value)
+    await insert_rows(connection, ConnectAccount, [account])
+    request = create_account(
+        account.type, country=account.country, email=user.email,
+        metadata={"connect_account_id": str(account.id), "user_id": str(user.id), "operation_id": str(operation.id)},
+    )  # fmt: skip
+    step = new_step(operation.id, PlannedStep(KIND, request))
+    await insert_rows(connection, OperationStep, [step])
+    return step
+
+
+def _error_of(error: StripeError) -> DomainError:
+    param = getattr(error, "param", None) or ""
+    code = getattr(error, "code", None) or "refused"
+    if param == "country":
+        return InvalidInput("country", "Stripe cannot open accounts for hosts in this country.")
+    if param == "email":
+        return InvalidState("Stripe does not accept your email address.", state="INVALID_EMAIL")
+    return InvalidState("Stripe refused to open the account.", state=str(code).upper())
+
+
+class CreateConnectAccount:
+    """How opening an account goes on: one call, planned at reserve."""
+
+    name = KIND
+
+    async def next_step(self, services: Services, operation: Operation, answers: Answers) -> PlannedStep | None:
+        """There is only the one."""
+        return None
+
+    async def settle(self, services: Services, operation: Operation, answers: Answers) -> None:
+        """Fill the account's row in; a refusal takes it away, so that the host can try again."""
+        answer = answers.by_step[KIND]
+        error: DomainError | None = None
+        async with services.database.transaction() as connection:
+            if isinstance(answer, Refusal):
+                error = _error_of(answer.error)
+                await connection.execute(
+                    "DELETE FROM connect_accounts WHERE id = $1 AND stripe_account_id IS NULL", operation.subject_id
+                )
+            else:
+                account, xid = await lock_account(connection, operation.subject_id)
+                if account.stripe_account_id is None:
+                    facts = AccountFacts.parse(answer.body)
+                    await apply_facts(connection, account, xid, facts, actor=operation.caller)
+            await record_answers(connection, [(operation.id, KIND, answer)])
+            await finish(connection, [operation.id], errors={operation.id: error} if error else None)
+        services.live.wake()
+
+    async def find(self, services: Services, operation: Operation, step: OperationStep) -> dict[str, Any] | None:
+        """The account among those opened since, by our metadata."""
+        created = int((operation.created_at - CLOCK_SKEW).timestamp())
+        async for account in services.stripe.list_all(list_accounts(created_gte=created)):
+            if (account.get("metadata") or {}).get("connect_account_id") == str(operation.subject_id):
+                return account
+        return None

@@ -1,0 +1,49 @@
+"""Who pays for a refund, before it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models.payments import Payment
+from services.errors import InvalidState, NotFound, RefundExceedsBalance, Unauthenticated
+from services.fees import refund_parts
+from services.payments.access import may_see
+from services.payments.intents import amount_in
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from models.money import Money
+    from services.core import Services
+    from services.viewer import Viewer
+
+
+@dataclass(frozen=True, slots=True)
+class RefundBreakdown:
+    """What the guest gets back, and from whom."""
+
+    guest_receives: Money
+    host_pays: Money
+    platform_pays: Money
+
+
+async def refund_preview(
+    services: Services, *, viewer: Viewer | None, payment_id: UUID, amount: Money | None
+) -> RefundBreakdown:
+    """What a refund of this amount (None: all that is left) would take from whom.
+
+    Raises: Unauthenticated, NotFound, InvalidInput, InvalidState, RefundExceedsBalance.
+    """
+    if viewer is None:
+        raise Unauthenticated
+    payment = await Payment.get_or_none(id=payment_id)
+    if payment is None or not await may_see(viewer, payment):
+        raise NotFound("There is no such payment.", path=["paymentId"])
+    if not payment.status.is_captured:
+        raise InvalidState("Only a payment that has been made can be refunded.", state=payment.status.value)
+    wanted = amount_in(payment, amount) or payment.refundable
+    if wanted > payment.refundable:
+        raise RefundExceedsBalance(refundable=payment.refundable)
+    fee, host = refund_parts(payment, wanted)
+    return RefundBreakdown(guest_receives=wanted, host_pays=host, platform_pays=fee)
