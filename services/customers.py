@@ -62,10 +62,13 @@ class CreateCustomer:
         error: DomainError | None = None
         async with services.database.transaction() as connection:
             if isinstance(answer, Refusal):
-                error = InvalidState("Your account cannot be charged. Please check your email address.", state="NO_CUSTOMER")
+                error = InvalidState("You cannot be charged. Please check your email address.", state="NO_CUSTOMER")
             else:
                 await connection.execute(
-                    "UPDATE users SET stripe_customer_id = $2, updated_at = now() WHERE id = $1 AND stripe_customer_id IS NULL",
+                    """
+                    UPDATE users SET stripe_customer_id = $2, updated_at = now()
+                    WHERE id = $1 AND stripe_customer_id IS NULL
+                    """,
                     operation.subject_id,
                     answer.body["id"],
                 )

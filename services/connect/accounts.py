@@ -42,7 +42,8 @@ async def create_connect_account(
     user = await require_user(viewer)
     where = country or user.country or services.settings.platform_country
     if where not in DEFAULT_CURRENCIES:
-        raise InvalidInput("country", f"Stripe cannot open accounts for hosts in {where!r}. It can in: {', '.join(sorted(DEFAULT_CURRENCIES))}.")
+        supported = ", ".join(DEFAULT_CURRENCIES)
+        raise InvalidInput("country", f"Stripe cannot open accounts for hosts in {where!r}. It can in: {supported}.")
     intent = Intent(viewer.caller, idempotency_key, KIND, {"type": type_, "country": country})
     steps: list[OperationStep] = []
     async with services.database.transaction() as connection:
