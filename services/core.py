@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from redis.asyncio import Redis
+
     from services.batching import Batcher
     from services.database import Database
     from services.live import LiveUpdates
@@ -25,6 +27,7 @@ class Services:
 
     settings: Settings
     database: Database
+    redis: Redis
     stripe: StripeGateway
     operations: Operations
     live: LiveUpdates

@@ -1,0 +1,64 @@
+"""What load balancers, orchestrators and Prometheus ask: does the process live, can it take payments, what does it count."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import asyncpg
+import orjson
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from redis.exceptions import RedisError
+from starlette.responses import Response
+from starlette.routing import Route
+
+from services.circuit_breaker import BreakerState
+from services.migrations import pending_migrations
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from services.core import Services
+
+CHECK_TIMEOUT_S = 2.0
+
+
+def health_routes(services: Services) -> list[Route]:
+    """GET /healthz, /readyz and /metrics."""
+
+    async def healthz(_request: Request) -> Response:
+        return _json({"status": "ok"})
+
+    async def readyz(_request: Request) -> Response:
+        failed, degraded = await _state(services)
+        status = "unavailable" if failed else "degraded" if degraded else "ok"
+        return _json({"status": status, "failed": failed, "degraded": degraded}, 503 if failed else 200)
+
+    async def metrics(_request: Request) -> Response:
+        return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+
+
+async def _state(services: Services) -> tuple[list[str], list[str]]:
+    """What keeps payments from being taken, and what is down without doing so."""
+    failed, degraded = [], []
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            if await pending_migrations(services.database.pool):
+                failed.append("migrations")
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        failed.append("database")
+    try:
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            await services.redis.ping()  # type: ignore[misc]
+    except (RedisError, OSError, TimeoutError):
+        # Payments go on without it: each process keeps to a part of Stripe's rate, and live updates poll.
+        degraded.append("redis")
+    if services.stripe.breaker.state is not BreakerState.CLOSED:
+        degraded.append("stripe")
+    return failed, degraded
+
+
+def _json(body: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(body), status, media_type="application/json", headers={"Cache-Control": "no-store"})

@@ -1,0 +1,114 @@
+"""Building `Services` from settings, and taking it down again in order."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from services.batching import Batcher
+from services.circuit_breaker import CircuitBreaker
+from services.connect.accounts import CreateConnectAccount
+from services.core import Services
+from services.customers import CreateCustomer
+from services.database import Database
+from services.live import LiveUpdates
+from services.operations import Operations
+from services.payments.actions import CANCEL_KIND, CAPTURE_KIND, RETRY_KIND
+from services.payments.pay import PayForActivity
+from services.payments.reservation import ReservePayments
+from services.payments.settlement import SettleIntents
+from services.rate_limiter import RateLimiter
+from services.refunds.creation import RefundPayment
+from services.rsvps import CancelRsvp
+from services.stripe_gateway import GatewayConfig, StripeGateway
+from services.webhooks.inbox import StoreEvents
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from services.operations import OperationKind
+    from settings import Settings
+
+REDIS_TIMEOUT_S = 2.0
+
+
+def operation_kinds() -> list[OperationKind]:
+    """Every kind of operation: a new one is a row here."""
+    return [
+        PayForActivity(), RETRY_KIND, CAPTURE_KIND, CANCEL_KIND, RefundPayment(), CancelRsvp(), CreateCustomer(),
+        CreateConnectAccount(),
+    ]  # fmt: skip
+
+
+def utc_now() -> datetime:
+    """The clock of a running system."""
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def open_services(
+    settings: Settings,
+    *,
+    clock: Callable[[], datetime] = utc_now,
+    on_call: Callable[[str, str, float], None] = lambda resource, outcome, seconds: None,
+) -> AsyncIterator[Services]:
+    """The parts of one process, connected; on leaving, what was submitted is finished and connections are closed.
+
+    Args:
+        settings: with the database, Redis and Stripe filled in.
+        on_call: told of each try of a call to Stripe (resource, outcome, seconds).
+    """
+    database_url, redis_url, key = settings.database_url, settings.redis_url, settings.stripe_secret_key
+    if database_url is None or redis_url is None or key is None:
+        raise ValueError("the database, Redis and Stripe must be known before services are opened")
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(
+            Database.open(
+                database_url.get_secret_value(), pool_size=settings.database_pool, orm_pool_size=settings.orm_pool
+            )
+        )
+        redis = Redis.from_url(
+            redis_url.get_secret_value(), socket_timeout=REDIS_TIMEOUT_S, socket_connect_timeout=REDIS_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 1), health_check_interval=30,
+        )  # fmt: skip
+        stack.push_async_callback(redis.aclose)
+        stripe = StripeGateway(
+            GatewayConfig(
+                secret_key=key.get_secret_value(), api_base=settings.stripe_api_base,
+                timeout_s=settings.stripe_timeout_s, deadline_s=settings.stripe_deadline_s,
+                connections=settings.stripe_connections,
+            ),
+            limiter=RateLimiter(
+                redis, key="paydesk:stripe:rate", rate=settings.stripe_rate, queue_s=settings.stripe_queue_s
+            ),
+            breaker=CircuitBreaker(failures=settings.breaker_failures, open_s=settings.breaker_open_s),
+            on_call=on_call,
+        )  # fmt: skip
+        stack.push_async_callback(stripe.close)
+        live = LiveUpdates(database, redis)
+        await live.start()
+        stack.push_async_callback(live.close)
+        reservations = Batcher(
+            "reservations", database.connect, ReservePayments(settings),
+            lanes=settings.batch_lanes, batch_max=settings.batch_max,
+        )  # fmt: skip
+        stack.push_async_callback(reservations.close)
+        settlements = Batcher(
+            "settlements", database.connect, SettleIntents(settings, clock),
+            lanes=settings.batch_lanes, batch_max=settings.batch_max,
+        )  # fmt: skip
+        stack.push_async_callback(settlements.close)
+        inbox = Batcher("inbox", database.connect, StoreEvents(), lanes=1, batch_max=settings.batch_max)
+        stack.push_async_callback(inbox.close)
+        yield Services(
+            settings=settings, database=database, redis=redis, stripe=stripe,
+            operations=Operations(
+                operation_kinds(), lease_s=settings.lease_s, duplicate_wait_s=settings.duplicate_wait_s
+            ),
+            live=live, reservations=reservations, settlements=settlements, inbox=inbox, clock=clock,
+        )  # fmt: skip
