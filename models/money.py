@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal, Inexact, InvalidOperation
 from typing import TYPE_CHECKING
 
 from models.currencies import currency as currency_by_code
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 # Stripe takes at most eight digits ("The PaymentIntent object", amount).
 WIRE_AMOUNT_MAX = 99_999_999
+
+# Nothing is rounded away unseen, and what is read fits a BIGINT.
+_EXACT = Context(prec=18, traps=[Inexact, InvalidOperation])
 
 
 class MoneyError(ValueError):
@@ -40,15 +43,22 @@ class Money:
     def from_amount(cls, amount: Decimal, currency: str) -> Money:
         """From major units.
 
-        Raises: MoneyError where the amount has more decimals than the currency, or cannot be charged exactly.
+        Raises: MoneyError where the amount has more decimals than the currency, cannot be charged exactly, or is
+            larger than any.
         """
         facts = currency_by_code(currency)
-        minor = amount.scaleb(facts.decimals)
-        if minor != minor.to_integral_value():
-            raise MoneyError(f"{currency} amounts have at most {facts.decimals} decimals.")
-        if int(minor) % facts.step_minor:
+        try:
+            exact = _EXACT.quantize(amount, Decimal(1).scaleb(-facts.decimals))
+        except Inexact:
+            raise MoneyError(f"{currency} amounts have at most {facts.decimals} decimals.") from None
+        except InvalidOperation:
+            raise MoneyError(f"This is not an amount of {currency}.") from None
+        if not exact.is_finite():
+            raise MoneyError(f"This is not an amount of {currency}.")
+        minor = int(exact.scaleb(facts.decimals))
+        if minor % facts.step_minor:
             raise MoneyError(f"{currency} amounts go in steps of {cls(facts.step_minor, currency).amount}.")
-        return cls(int(minor), currency)
+        return cls(minor, currency)
 
     @classmethod
     def from_wire(cls, wire: int, currency: str) -> Money:
