@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     data_dir: Path = _setting(Path(".data"), "Where embedded parts keep their data.")
     shutdown_s: float = _setting(30.0, "Seconds to finish what is in flight after SIGTERM.", gt=0)
     worker: bool = _setting(True, "Run background jobs inside the API process.")
-    log_level: str = _setting("INFO", "The least level that is logged.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting("INFO", "The least level that is logged.")
 
     database_url: SecretStr | None = _setting(
         None, "postgresql://… of PostgreSQL 15 or newer; embedded where unset.", name="DATABASE_URL"

@@ -1,0 +1,214 @@
+"""The operators' command line."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import asyncpg
+import typer
+import uvloop
+from pydantic import SecretStr
+from rich.console import Console
+from rich.table import Table
+
+from demo import DemoError, run_demo
+from models.money import Money
+from resolvers.api import export_schema
+from services.authentication import mint_token
+from services.endpoints import development_secret, read_endpoints
+from services.jobs import run_worker
+from services.ledger_check import check_ledger
+from services.logs import configure_logs
+from services.metrics import Metrics
+from services.migrations import migrate as run_migrations
+from services.viewer import Role
+from services.wiring import open_services
+from settings import ConfigurationError, Settings, load_settings, variable_of
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+app = typer.Typer(help="Operate Paydesk.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+ledger = typer.Typer(help="The double-entry ledger.", no_args_is_help=True)
+app.add_typer(ledger, name="ledger")
+
+SCHEMA = Path("schema.graphql")
+
+
+class _Refused(Exception):
+    """A command cannot do what it is asked; the text says why."""
+
+
+def _run(work: Coroutine[Any, Any, int]) -> None:
+    """Run a command to its exit code."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        raise typer.Exit(runner.run(work))
+
+
+def _settings() -> Settings:
+    settings = load_settings()
+    configure_logs(settings)
+    return settings
+
+
+def _reach(settings: Settings) -> Settings:
+    """The settings with the parts of a running development system filled in.
+
+    Raises: _Refused.
+    """
+    missing = [name for name in ("database_url", "redis_url", "stripe_secret_key") if getattr(settings, name) is None]
+    if not missing:
+        return settings
+    endpoints = read_endpoints(settings.data_dir)
+    if endpoints is None:
+        raise _Refused(f"Set {', '.join(map(variable_of, missing))}, or start a development system with `make run`.")
+    filled: dict[str, Any] = {}
+    if settings.database_url is None:
+        filled["database_url"] = SecretStr(endpoints["database"])
+    if settings.redis_url is None:
+        filled["redis_url"] = SecretStr(endpoints["redis"])
+    if settings.stripe_secret_key is None:
+        filled["stripe_secret_key"] = SecretStr("sk_test_paydesk_sandbox")
+        filled["stripe_api_base"] = endpoints["sandbox"]
+    return settings.model_copy(update=filled)
+
+
+def _database_url(settings: Settings) -> str:
+    url = _reach(settings).database_url if settings.database_url is None else settings.database_url
+    if url is None:
+        raise _Refused("Set DATABASE_URL.")
+    return url.get_secret_value()
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's tables up to date; several at once wait for one another."""
+    url = _database_url(_settings())
+
+    async def work() -> int:
+        for name in await run_migrations(url):
+            typer.echo(f"applied {name}")
+        typer.echo("The database is up to date.")
+        return 0
+
+    _run(work())
+
+
+@app.command()
+def token(
+    sub: Annotated[str, typer.Option(help="The platform's own id of the person or system.")],
+    role: Annotated[Role, typer.Option(help="user, service or admin.")] = Role.USER,
+    ttl_s: Annotated[int, typer.Option(help="Seconds until it expires.", min=1)] = 3600,
+) -> None:
+    """Make a token signed with PAYDESK_JWT_SECRET."""
+    settings = development_secret(_settings())
+    if not settings.jwt_secret:
+        raise _Refused("Set PAYDESK_JWT_SECRET.")
+    secret = settings.jwt_secret[0].get_secret_value()
+    typer.echo(mint_token(secret, sub=sub, role=role, ttl_s=ttl_s, now=int(time.time())))
+
+
+@app.command()
+def worker() -> None:
+    """Run background jobs: webhook events, unfinished operations, holds, Stripe's list of events."""
+    settings = _reach(_settings())
+
+    async def work() -> int:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        async with open_services(settings, on_call=Metrics().stripe_call) as services:
+            await run_worker(services, stop)
+        return 0
+
+    _run(work())
+
+
+@app.command()
+def schema(
+    check: Annotated[bool, typer.Option(help="Compare it with schema.graphql instead; exit 1 where they differ.")] = False,
+) -> None:
+    """Print the GraphQL schema."""
+    exported = export_schema()
+    if not check:
+        typer.echo(exported, nl=False)
+        return
+    written = SCHEMA.read_text() if SCHEMA.exists() else ""
+    difference = difflib.unified_diff(
+        written.splitlines(keepends=True), exported.splitlines(keepends=True), "schema.graphql", "the code"
+    )
+    lines = list(difference)
+    sys.stdout.writelines(lines)
+    if lines:
+        typer.echo("\nschema.graphql is out of date: run `make schema`.", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def settings() -> None:
+    """List every setting with its variable, default and meaning."""
+    table = Table("variable", "default", "meaning", box=None, padding=(0, 2))
+    for name, field in Settings.model_fields.items():
+        table.add_row(variable_of(name), str(field.default), field.description or "")
+    Console().print(table)
+
+
+@app.command()
+def demo() -> None:
+    """Walk the main job through the public API of a running development system."""
+    endpoints = read_endpoints(_settings().data_dir)
+    if endpoints is None:
+        raise _Refused("Nothing runs here. Start it with `make run` in another terminal.")
+
+    async def work() -> int:
+        await run_demo(endpoints, Console())
+        return 0
+
+    _run(work())
+
+
+@ledger.command("check")
+def ledger_check() -> None:
+    """Check that every transaction balances and that every payment's pots hold what its row says; exit 1 if not."""
+    url = _database_url(_settings())
+
+    async def work() -> int:
+        connection = await asyncpg.connect(url)
+        try:
+            report = await check_ledger(connection)
+        finally:
+            await connection.close()
+        console = Console()
+        table = Table("account", "owner", "holds", box=None, padding=(0, 2))
+        for kind, owner, currency, minor in report.balances:
+            table.add_row(kind.lower(), owner or "platform", str(Money(minor, currency)))
+        console.print(table)
+        console.print(f"{report.transactions} transactions, {report.payments} payments")
+        for finding in report.findings:
+            console.print(f"[red]{finding.rule}[/red]: {finding.subject}: {finding.detail}")
+        console.print("The ledger holds." if not report.findings else f"{len(report.findings)} findings.")
+        return 1 if report.findings else 0
+
+    _run(work())
+
+
+def main() -> None:
+    """Run a command; what an operator can put right is told in words."""
+    try:
+        app()
+    except (ConfigurationError, _Refused, DemoError) as error:
+        typer.echo(str(error), err=True)
+        sys.exit(2)
+    except (OSError, asyncpg.PostgresError) as error:
+        typer.echo(f"The database cannot be reached: {error}", err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

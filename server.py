@@ -1,0 +1,186 @@
+"""The ASGI app and the command `python server.py`: builds, wires, serves; no logic."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+import structlog
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+
+from resolvers.api import build_schema
+from resolvers.health import health_routes
+from resolvers.transport import Sockets, graphql_routes
+from resolvers.webhooks import webhook_routes
+from services.authentication import Authenticator
+from services.demo_people import seed_demo_people
+from services.embedded import embedded_parts
+from services.endpoints import development_secret, endpoints_file, introduce
+from services.jobs import run_worker
+from services.logs import configure_logs
+from services.metrics import Metrics
+from services.migrations import migrate, require_migrated
+from services.wiring import open_services
+from settings import ConfigurationError, Settings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from services.core import Services
+
+log = structlog.get_logger("server")
+
+# Payments make few cycles: looking for them rarely saves a tenth of the CPU.
+GC_THRESHOLD = 50_000
+
+
+def build_app(services: Services, authenticator: Authenticator, sockets: Sockets) -> Starlette:
+    """Every route of the system."""
+    return Starlette(
+        routes=[
+            *graphql_routes(build_schema(), services, authenticator, sockets),
+            *webhook_routes(services),
+            *health_routes(services),
+        ]
+    )
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn without its own signal handling: what is in flight is finished, and children outlive the last request."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to `_stop_on_signals`."""
+        yield
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """The listening socket, bound before anything is started: a taken port is said at once.
+
+    Raises: ConfigurationError.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        listener.close()
+        raise ConfigurationError(
+            f"PAYDESK_HOST, PAYDESK_PORT: cannot listen on {settings.host}:{settings.port} ({error.strerror})."
+        ) from None
+    return listener
+
+
+@contextlib.asynccontextmanager
+async def _worker(services: Services) -> AsyncIterator[None]:
+    """Background jobs beside the API, where the settings say so."""
+    if not services.settings.worker:
+        yield
+        return
+    stop = asyncio.Event()
+    task = asyncio.create_task(run_worker(services, stop), name="worker")
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+def _stop_on_signals(server: uvicorn.Server, sockets: Sockets) -> None:
+    def stop() -> None:
+        if server.should_exit:
+            server.force_exit = True
+        sockets.close_all()
+        server.should_exit = True
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+async def serve(settings: Settings) -> None:
+    """Start what is missing, serve until a signal comes, and stop everything in turn.
+
+    Raises: ConfigurationError.
+    """
+    listener = _listen(settings)
+    port = listener.getsockname()[1]
+    settings = development_secret(settings.model_copy(update={"port": port}))
+    base = f"http://{settings.host}:{port}"
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(listener.close)
+        parts = await stack.enter_async_context(embedded_parts(settings, api_base=base))
+        settings = parts.settings
+        database_url = settings.database_url
+        if settings.is_production:
+            await require_migrated(database_url)
+        else:
+            await migrate(database_url)
+        metrics = Metrics()
+        services = await stack.enter_async_context(open_services(settings, on_call=metrics.stripe_call))
+        if parts.database_is_embedded:
+            await seed_demo_people(services)
+        await stack.enter_async_context(_worker(services))
+        authenticator = Authenticator.of(settings)
+        stack.push_async_callback(authenticator.close)
+        sockets = Sockets()
+        server = _Server(_config(build_app(services, authenticator, sockets), settings))
+        _stop_on_signals(server, sockets)
+        serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.01)
+        with endpoints_file(settings, base):
+            introduce(settings, base)
+            print(f"ready {base}/graphql", flush=True)
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(GC_THRESHOLD)
+            await serving
+    log.info("server.stopped")
+
+
+def _config(app: Starlette, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app, http="httptools", ws="websockets-sansio", lifespan="off", log_config=None, access_log=False,
+        server_header=False, timeout_graceful_shutdown=int(settings.shutdown_s), ws_max_size=settings.body_limit,
+        backlog=4096,
+    )  # fmt: skip
+
+
+def _arguments() -> dict[str, Any]:
+    parser = argparse.ArgumentParser(description="Serve Paydesk; settings come from the environment and .env.")
+    parser.add_argument("--host", help="the address to listen on (PAYDESK_HOST)")
+    parser.add_argument("--port", type=int, help="the port to listen on, 0 for a free one (PAYDESK_PORT)")
+    parser.add_argument("--data-dir", help="where embedded parts keep their data (PAYDESK_DATA_DIR)")
+    return {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+
+
+def main() -> int:
+    """Run the command.
+
+    Returns: the exit code; 2 where the configuration is at fault.
+    """
+    try:
+        settings = load_settings(**_arguments())
+        configure_logs(settings)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(settings))
+    except ConfigurationError as error:
+        print(f"Paydesk cannot start:\n{error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""Where a development system is and how to get in: `endpoints.json` in the data folder, and the same for people."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from pydantic import SecretStr
+from rich.console import Console
+from rich.table import Table
+
+from services.authentication import mint_token
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from settings import Settings
+
+FILE = "endpoints.json"
+STRIPE_API = "https://api.stripe.com"
+SECRET_FILE = "jwt_secret"
+TOKEN_TTL_S = 30 * 24 * 3600
+TOKENS = (("service", "platform", "service"), ("admin", "admin", "admin"), ("host", "host", "user"),
+          ("guest", "guest", "user"), ("guest2", "guest2", "user"))  # fmt: skip
+
+
+def development_secret(settings: Settings) -> Settings:
+    """The settings with a secret for tokens, made once and kept in the data folder, where development has none."""
+    if settings.is_production or settings.jwt_secret:
+        return settings
+    path = settings.data_dir / SECRET_FILE
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        _write_privately(path, secrets.token_hex(32).encode(), os.O_EXCL)
+    return settings.model_copy(update={"jwt_secret": (SecretStr(path.read_text().strip()),)})
+
+
+def read_endpoints(data_dir: Path) -> dict[str, Any] | None:
+    """What a running system wrote; None where none runs."""
+    try:
+        endpoints: dict[str, Any] = orjson.loads((data_dir / FILE).read_bytes())
+        os.kill(endpoints["pid"], 0)
+    except PermissionError:
+        return None
+    except (FileNotFoundError, ProcessLookupError, orjson.JSONDecodeError, KeyError):
+        return None
+    return endpoints
+
+
+@contextmanager
+def endpoints_file(settings: Settings, base: str, secret: str | None) -> Iterator[Mapping[str, Any]]:
+    """The file, for as long as the system runs; production writes none."""
+    path = settings.data_dir / FILE
+    content = _endpoints(settings, base, secret)
+    if settings.is_production:
+        yield content
+        return
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    _write_privately(path.with_suffix(".new"), orjson.dumps(content, option=orjson.OPT_INDENT_2), os.O_TRUNC)
+    path.with_suffix(".new").replace(path)
+    try:
+        yield content
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def introduce(endpoints: Mapping[str, Any], console: Console) -> None:
+    """Say where things are and what to try next."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name in ("graphql", "websocket", "webhooks", "sandbox", "database", "redis"):
+        if endpoints[name]:
+            table.add_row(name, str(endpoints[name]))
+    console.print(table)
+    if not endpoints["tokens"]:
+        return
+    console.print("\nTokens (header [bold]authorization: Bearer …[/bold]):")
+    for name, token in endpoints["tokens"].items():
+        console.print(f"  [bold]{name}[/bold]", f"  {token}", sep="\n", soft_wrap=True, highlight=False)
+    console.print(
+        f"\nNext: open {endpoints['graphql']} in a browser for GraphiQL with examples, or run [bold]make demo[/bold]"
+        " in another terminal. Ctrl-C stops everything.\n"
+    )
+
+
+def _endpoints(settings: Settings, base: str, secret: str | None) -> dict[str, Any]:
+    now = int(time.time())
+    tokens = {
+        name: mint_token(secret, sub=sub, role=role, ttl_s=TOKEN_TTL_S, now=now) for name, sub, role in TOKENS
+    } if secret else {}  # fmt: skip
+    return {
+        "pid": os.getpid(),
+        "graphql": f"{base}/graphql",
+        "websocket": f"{base.replace('http', 'ws', 1)}/graphql",
+        "webhooks": f"{base}/webhooks/stripe",
+        "sandbox": None if settings.stripe_api_base == STRIPE_API else settings.stripe_api_base,
+        "database": _reveal(settings.database_url),
+        "redis": _reveal(settings.redis_url),
+        "tokens": tokens,
+    }
+
+
+def _reveal(url: SecretStr | None) -> str | None:
+    return None if url is None else url.get_secret_value()
+
+
+def _write_privately(path: Path, content: bytes, flags: int) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | flags, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)

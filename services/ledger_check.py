@@ -1,0 +1,108 @@
+"""Whether the ledger holds: every transaction balances, and every payment's pots say what its row says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from models.sets import AnyConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that does not hold: which rule, where, and the figures."""
+
+    rule: str
+    subject: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerReport:
+    """What was looked at, what did not hold, and what each account holds now in minor units."""
+
+    transactions: int
+    payments: int
+    findings: list[Finding]
+    balances: list[tuple[str, str | None, str, int]]
+    """Kind, owner's external id (None: the platform), currency, minor units."""
+
+
+_RULES = {
+    "postings sum to zero in each transaction and currency": """
+        SELECT transaction_id::text AS subject, currency || ' ' || sum(amount_minor) AS detail
+        FROM ledger_postings GROUP BY transaction_id, currency HAVING sum(amount_minor) <> 0
+    """,
+    "a transaction has postings": """
+        SELECT t.id::text AS subject, t.reference AS detail FROM ledger_transactions t
+        WHERE NOT EXISTS (SELECT FROM ledger_postings p WHERE p.transaction_id = t.id)
+    """,
+    "a posting has its transaction and an account of its currency": """
+        SELECT p.id::text AS subject, p.currency AS detail FROM ledger_postings p
+        LEFT JOIN ledger_transactions t ON t.id = p.transaction_id
+        LEFT JOIN ledger_accounts a ON a.id = p.account_id AND a.currency = p.currency
+        WHERE t.id IS NULL OR a.id IS NULL
+    """,
+    "a payment's pots hold what its row says": """
+        WITH pots AS (
+            SELECT t.payment_id, a.kind, sum(p.amount_minor)::bigint AS minor
+            FROM ledger_transactions t JOIN ledger_postings p ON p.transaction_id = t.id
+            JOIN ledger_accounts a ON a.id = p.account_id
+            WHERE t.payment_id IS NOT NULL GROUP BY t.payment_id, a.kind
+        ), refunded AS (
+            SELECT payment_id, sum(amount_minor) FILTER (WHERE status = 'SUCCEEDED')::bigint AS paid,
+                sum(amount_minor) FILTER (WHERE status IN ('PENDING', 'REQUIRES_ACTION'))::bigint AS on_the_way,
+                sum(fee_minor) FILTER (WHERE status IN ('SUCCEEDED', 'PENDING', 'REQUIRES_ACTION'))::bigint AS fee,
+                sum(host_minor) FILTER (WHERE status IN ('SUCCEEDED', 'PENDING', 'REQUIRES_ACTION'))::bigint AS host
+            FROM refunds WHERE stripe_refund_id IS NOT NULL GROUP BY payment_id
+        ), expected AS (
+            SELECT p.id, v.kind, v.minor
+            FROM payments p LEFT JOIN refunded r ON r.payment_id = p.id
+            CROSS JOIN LATERAL (VALUES
+                ('GUEST_CLEARING', coalesce(r.paid, 0) - p.captured_minor),
+                ('REFUNDS', coalesce(r.on_the_way, 0)),
+                ('PLATFORM_BALANCE', 0),
+                ('APPLICATION_FEES', p.platform_fee_minor - coalesce(r.fee, 0)),
+                ('HOST', p.host_amount_minor - coalesce(r.host, 0))
+            ) AS v(kind, minor)
+            WHERE p.captured_minor > 0
+        ), held AS (
+            SELECT payment_id, CASE WHEN kind IN ('HOST_BALANCE', 'HOST_OWED') THEN 'HOST' ELSE kind END AS kind,
+                sum(minor) AS minor
+            FROM pots GROUP BY 1, 2
+        )
+        SELECT e.id::text AS subject, e.kind || ' holds ' || coalesce(h.minor, 0) || ', not ' || e.minor AS detail
+        FROM expected e LEFT JOIN held h ON h.payment_id = e.id AND h.kind = e.kind
+        WHERE coalesce(h.minor, 0) <> e.minor
+        UNION ALL
+        SELECT p.id::text, 'money moved though nothing was captured'
+        FROM payments p WHERE p.captured_minor = 0 AND EXISTS (SELECT FROM pots WHERE pots.payment_id = p.id AND minor <> 0)
+    """,
+    "seats taken are those held and confirmed": """
+        SELECT a.id::text AS subject, a.seats_taken || ' taken, ' || coalesce(sum(r.quantity), 0) || ' by RSVPs' AS detail
+        FROM activities a LEFT JOIN rsvps r ON r.activity_id = a.id AND r.status IN ('HELD', 'CONFIRMED')
+        GROUP BY a.id, a.seats_taken HAVING a.seats_taken <> coalesce(sum(r.quantity), 0)
+    """,
+}
+
+_BALANCES = """
+SELECT a.kind, u.external_id, a.currency, coalesce(sum(p.amount_minor), 0)::bigint AS minor
+FROM ledger_accounts a LEFT JOIN users u ON u.id = a.owner_id LEFT JOIN ledger_postings p ON p.account_id = a.id
+GROUP BY a.id, a.kind, u.external_id, a.currency ORDER BY a.kind, u.external_id NULLS FIRST, a.currency
+"""
+
+
+async def check_ledger(connection: AnyConnection) -> LedgerReport:
+    """Check every rule against one snapshot of the database."""
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        findings: list[Finding] = []
+        for rule, sql in _RULES.items():
+            records: list[Any] = await connection.fetch(sql)
+            findings.extend(Finding(rule, record["subject"], record["detail"]) for record in records)
+        return LedgerReport(
+            transactions=await connection.fetchval("SELECT count(*) FROM ledger_transactions"),
+            payments=await connection.fetchval("SELECT count(*) FROM payments"),
+            findings=findings,
+            balances=[tuple(record) for record in await connection.fetch(_BALANCES)],
+        )
