@@ -133,7 +133,7 @@ class Batcher(Generic[Item, Outcome]):
         except OutcomeUnknownError as error:
             for waiting in batch:
                 waiting.answer(error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  every waiting caller is given it
             if len(batch) == 1:
                 batch[0].answer(error)
                 return

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, Protocol
-from uuid import UUID
 
 import orjson
 import structlog
@@ -35,6 +34,7 @@ from services.stripe_requests import StripeRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from uuid import UUID
 
     from models.sets import AnyConnection
     from services.core import Services

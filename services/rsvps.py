@@ -77,13 +77,14 @@ async def _reserve(
     services: Services, connection: AnyConnection, viewer: Viewer, operation: Operation, rsvp_id: UUID
 ) -> list[OperationStep]:
     """Lock in order (activity, payment) and plan what Stripe has to do: cancel the payment intent, or refund."""
-    activity = await connection.fetchrow(_LOCK_ACTIVITY, rsvp_id)
+    activity: Any = await connection.fetchrow(_LOCK_ACTIVITY, rsvp_id)
     if activity is None or (
         viewer.role is Role.USER and viewer.external_id not in {activity["guest"], activity["host"]}
     ):
         raise NotFound("There is no such RSVP.", path=["input", "rsvpId"])
-    record = await connection.fetchrow(_LOCK_PAYMENT, rsvp_id)
-    rsvp = from_record(Rsvp, await connection.fetchrow("SELECT * FROM rsvps WHERE id = $1", rsvp_id))
+    record: Any = await connection.fetchrow(_LOCK_PAYMENT, rsvp_id)
+    row: Any = await connection.fetchrow("SELECT * FROM rsvps WHERE id = $1", rsvp_id)
+    rsvp = from_record(Rsvp, row)
     if not rsvp.status.takes_seats:
         raise InvalidState("This RSVP is canceled already.", state=rsvp.status.value)
     payment = from_record(Payment, record)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from models.money import Money
-from models.payments import Payment, PaymentStatus
-from models.rsvps import Rsvp, RsvpStatus
 from models.operations import OperationStep
+from models.payments import Payment, PaymentStatus
+from models.rsvps import RsvpStatus
 from models.sets import insert_rows
 from services.errors import Forbidden, InvalidInput, InvalidState, OperationInProgress
 from services.fees import fee_for_capture
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from uuid import UUID
 
+    from models.money import Money
     from models.operations import Operation
     from models.sets import AnyConnection
     from services.core import Services

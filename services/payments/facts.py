@@ -153,7 +153,8 @@ def instant(seconds: int) -> datetime:
 
 
 def _id(reference: Any) -> str | None:
-    return reference["id"] if isinstance(reference, dict) else reference
+    found: str | None = reference["id"] if isinstance(reference, dict) else reference
+    return found
 
 
 def _amount(reference: Any) -> Money | None:

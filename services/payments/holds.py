@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from models.payments import Payment
 from services.errors import DomainError, OperationInProgress, StripeUnavailable
 from services.payments.actions import cancel_payment
 from services.viewer import Role, Viewer

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from models.money import Money
-from models.payments import Payment, PaymentStatus
 from services.errors import CardDeclined, DomainError, HostNotReady, InvalidInput, InvalidState
 from services.operations import Answer, Answers, Refusal
 from services.payments.facts import FailureFacts, IntentFacts
 from services.payments.settlement import IntentSettlement, OperationEnd, SettledPayment
-from services.stripe_gateway import Priority, StripeCardError, StripeInvalidRequest
+from services.stripe_gateway import Priority, StripeCardError
 from services.stripe_requests import list_payment_intents, retrieve_payment_intent
 
 if TYPE_CHECKING:
+    from models.money import Money
     from models.operations import Operation, OperationStep
+    from models.payments import Payment
     from services.core import Services
     from services.stripe_gateway import StripeError
 

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from models.activities import Activity, PayoutTiming
 from models.base import from_record, new_id
@@ -27,6 +26,7 @@ from services.stripe_requests import StripeRequest, create_payment_intent
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+    from uuid import UUID
 
     from models.sets import AnyConnection
     from settings import Settings

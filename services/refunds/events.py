@@ -33,7 +33,7 @@ async def refund_changed(services: Services, event: WebhookEvent) -> None:
     # Refund events overtake one another, and a refund that succeeded can still fail: ask for its state of now.
     response = await services.stripe.send(retrieve_refund(seen["id"]), priority=Priority.BACKGROUND)
     await settle_refund(
-        services, payment.id, known and known.id, RefundFacts.parse(response.body),
+        services, payment.id, known.id if known else None, RefundFacts.parse(response.body),
         actor=f"stripe:{event.stripe_event_id}",
     )  # fmt: skip
 
@@ -49,7 +49,7 @@ async def charge_refunded(services: Services, event: WebhookEvent) -> None:
         known = await _known(refund)
         if known is None or known.stripe_refund_id is None or not _same(known, RefundFacts.parse(refund)):
             await settle_refund(
-                services, payment.id, known and known.id, RefundFacts.parse(refund),
+                services, payment.id, known.id if known else None, RefundFacts.parse(refund),
                 actor=f"stripe:{event.stripe_event_id}",
             )  # fmt: skip
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from models.base import from_record, new_id
 from models.ledger import LedgerTransactionKind
@@ -25,6 +24,7 @@ from services.payments.history import record_change, snapshot
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
+    from uuid import UUID
 
     from models.operations import Operation
     from models.sets import AnyConnection

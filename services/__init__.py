@@ -1,0 +1,1 @@
+"""The use cases; all rules about money live here or in the models."""
