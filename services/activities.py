@@ -60,7 +60,7 @@ async def upsert_activity(
         )
         if before is not None:
             await _check_change(connection, from_record(Activity, before), host_id, capacity)
-        record = await connection.fetchrow(
+        record: Any = await connection.fetchrow(
             _UPSERT, new_id(), external_id, title, host_id, price.minor, price.currency, starts_at, capacity,
             payout_timing.value,
         )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from babel import Locale, UnknownLocaleError
 
@@ -46,7 +46,7 @@ async def upsert_user(
         raise InvalidInput("locale", "A locale is a language tag, as BCP 47 has them: de-AT.")
     async with services.database.transaction() as connection:
         before = await connection.fetchrow("SELECT * FROM users WHERE external_id = $1", external_id)
-        record = await connection.fetchrow(_UPSERT, new_id(), external_id, email, name, country, locale)
+        record: Any = await connection.fetchrow(_UPSERT, new_id(), external_id, email, name, country, locale)
         values = dict(record)
         changes = ChangeSet(viewer.caller, values.pop("xid"))
         user = from_record(User, values)
