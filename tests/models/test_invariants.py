@@ -1,0 +1,258 @@
+"""What the database itself refuses, each invariant by its name; a refused statement leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+
+from models.ledger import LedgerAccountKind
+from services.ledger import Pot
+from tests.support.postgres import create_database, drop_database
+from tests.support.rows import (
+    add_account,
+    add_activity,
+    add_allocation,
+    add_operation,
+    add_payment,
+    add_refund,
+    add_rsvp,
+    add_user,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tests.support.postgres import PostgresServer
+
+# The statement that breaks each CHECK and UNIQUE; in braces the ids of rows that are there.
+REFUSED = {
+    "activities_price_is_positive": "UPDATE activities SET price_minor = 0",
+    "activities_capacity_is_positive": "UPDATE activities SET capacity = 0, seats_taken = 0",
+    "activities_are_never_oversold": "UPDATE activities SET capacity = 2, seats_taken = 3",
+    "rsvps_quantity_is_positive": "UPDATE rsvps SET quantity = 0",
+    "rsvps_status_is_known": "UPDATE rsvps SET status = 'MAYBE'",
+    "payments_amount_is_positive":
+        "UPDATE payments SET amount_minor = 0, platform_fee_minor = 0, host_amount_minor = 0 WHERE status = 'PENDING'",
+    "payments_capture_is_within_amount":
+        "UPDATE payments SET captured_minor = 2001, host_amount_minor = 1801 WHERE status = 'SUCCEEDED'",
+    "payments_refunds_are_within_capture":
+        "UPDATE payments SET refunded_minor = 1500, refund_pending_minor = 501 WHERE status = 'SUCCEEDED'",
+    "payments_parts_add_up": "UPDATE payments SET host_amount_minor = 1799",
+    "payments_fee_refund_is_within_fee": "UPDATE payments SET fee_refunded_minor = 201",
+    "payments_status_is_known": "UPDATE payments SET status = 'LOST' WHERE status = 'PENDING'",
+    "payments_captured_is_in_the_status": "UPDATE payments SET status = 'SUCCEEDED' WHERE captured_minor = 0",
+    "payments_charge_model_is_known": "UPDATE payments SET charge_model = 'BARTER'",
+    "payment_allocations_amounts_are_in_order": "UPDATE payment_allocations SET reversed_minor = transferred_minor + 1",
+    "refunds_amount_is_positive": "UPDATE refunds SET amount_minor = 0, fee_minor = 0, host_minor = 0",
+    "refunds_parts_add_up": "UPDATE refunds SET fee_minor = 99",
+    "refunds_status_is_known": "UPDATE refunds SET status = 'LOST'",
+    "operations_are_known_by_caller_and_key":
+        "INSERT INTO operations (id, caller, idempotency_key, kind, arguments_hash, arguments, subject_id, leased_until)"
+        " SELECT gen_random_uuid(), caller, idempotency_key, 'other', arguments_hash, '{{}}', subject_id, now()"
+        " FROM operations",
+    "operations_status_is_known": "UPDATE operations SET status = 'LOST'",
+    "operations_end_with_their_time": "UPDATE operations SET status = 'SUCCEEDED'",
+    "operation_steps_status_is_known": "UPDATE operation_steps SET status = 'LOST', answered_at = now()",
+    "operation_steps_end_with_their_time": "UPDATE operation_steps SET status = 'DONE'",
+    "ledger_accounts_are_one_per_owner":
+        "INSERT INTO ledger_accounts (id, kind, currency) VALUES (gen_random_uuid(), 'PLATFORM_BALANCE', 'USD')",
+    "ledger_transactions_are_posted_once":
+        "INSERT INTO ledger_transactions (id, kind, reference, occurred_at, stripe_account)"
+        " SELECT gen_random_uuid(), kind, reference, occurred_at, '' FROM ledger_transactions",
+    "ledger_postings_move_something":
+        "INSERT INTO ledger_postings (id, transaction_id, account_id, amount_minor, currency)"
+        " SELECT gen_random_uuid(), '{transaction}', id, 0, currency FROM ledger_accounts",
+    "ledger_postings_sum_to_zero":
+        "INSERT INTO ledger_postings (id, transaction_id, account_id, amount_minor, currency)"
+        " SELECT gen_random_uuid(), '{transaction}', id, 5, currency FROM ledger_accounts",
+    "ledger_postings_are_in_the_account_s_currency":
+        "INSERT INTO ledger_postings (id, transaction_id, account_id, amount_minor, currency)"
+        " SELECT gen_random_uuid(), '{transaction}', a.id, v.amount, 'EUR'"
+        " FROM ledger_accounts a, (VALUES (5), (-5)) AS v(amount)",
+    "ledger_settlements_are_known_once":
+        "INSERT INTO ledger_settlements (id, transaction_id, stripe_account, balance_transaction_id, currency,"
+        " amount_minor, fee_minor, available_on)"
+        " SELECT gen_random_uuid(), '{transaction}', '', 'txn_1', 'USD', 1, 0, now() FROM generate_series(1, 2)",
+    "events_are_one_per_version":
+        "INSERT INTO events (id, subject_type, subject_id, version, position, xid, status, detail)"
+        " SELECT gen_random_uuid(), 'PAYMENT', '{transaction}', 1, 9, 9, 'PENDING', '{{}}' FROM generate_series(1, 2)",
+    "events_position_is_not_below_its_transaction":
+        "INSERT INTO events (id, subject_type, subject_id, version, position, xid, status, detail)"
+        " VALUES (gen_random_uuid(), 'PAYMENT', '{transaction}', 1, 8, 9, 'PENDING', '{{}}')",
+    "webhook_events_are_stored_once":
+        "INSERT INTO webhook_events (id, stripe_event_id, account, stripe_created_at, type, payload)"
+        " SELECT gen_random_uuid(), 'evt_1', '', '2026-01-01Z', 'ping', '{{}}' FROM generate_series(1, 2)",
+    "webhook_events_status_is_known":
+        "INSERT INTO webhook_events (id, stripe_event_id, account, stripe_created_at, type, payload, status)"
+        " VALUES (gen_random_uuid(), 'evt_1', '', '2026-01-01Z', 'ping', '{{}}', 'LOST')",
+    "connect_accounts_one_live_per_user":
+        "INSERT INTO connect_accounts (id, user_id, type, country, default_currency, details_submitted,"
+        " stripe_charges_enabled, payouts_enabled, capabilities, requirements, version, position)"
+        " SELECT gen_random_uuid(), user_id, type, country, default_currency, false, false, false, '{{}}', '[]', 1, 0"
+        " FROM connect_accounts",
+}  # fmt: skip
+
+# Triggers name the constraint that they stand for.
+BY_TRIGGER = {"ledger_postings_sum_to_zero", "ledger_postings_are_in_the_account_s_currency"}
+
+
+@pytest.fixture(scope="module")
+def shared_database_url(postgres: PostgresServer) -> Iterator[str]:
+    """One database for the module: every test rolls back."""
+    name = asyncio.run(create_database(postgres))
+    yield postgres.database(name)
+    asyncio.run(drop_database(postgres, name))
+
+
+@pytest.fixture
+async def db(shared_database_url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
+    """A connection in a transaction that is rolled back."""
+    connection = await asyncpg.connect(shared_database_url)
+    transaction = connection.transaction()
+    await transaction.start()
+    yield connection
+    await transaction.rollback()
+    await connection.close()
+
+
+@pytest.fixture
+async def ids(db: asyncpg.Connection[Any]) -> dict[str, Any]:
+    """A row of everything, and some ids."""
+    host, guest = await add_user(db), await add_user(db)
+    await add_account(db, host)
+    activity = await add_activity(db, host)
+    rsvp = await add_rsvp(db, activity, guest)
+    await add_payment(db, guest, rsvp_id=rsvp.id, activity_id=activity.id)
+    made = await add_payment(db, guest, captured=True)
+    await add_allocation(db, made, host)
+    await add_refund(db, made)
+    operation = await add_operation(db)
+    await db.execute(
+        "INSERT INTO operation_steps (id, operation_id, step, method, path, body, api_version)"
+        " VALUES (gen_random_uuid(), $1, 'create', 'post', '/v1/x', '', 'v')",
+        operation.id,
+    )
+    account = Pot(LedgerAccountKind.PLATFORM_BALANCE).account("USD")
+    await db.execute("INSERT INTO ledger_accounts (id, kind, currency) VALUES ($1, $2, 'USD')", account.id, account.kind)
+    transaction = await db.fetchval(
+        "INSERT INTO ledger_transactions (id, kind, reference, occurred_at, stripe_account)"
+        " VALUES (gen_random_uuid(), 'CHARGE', 'charge:ch_1', now(), '') RETURNING id"
+    )
+    return {"transaction": transaction, "host": host.id, "guest": guest.id, "activity": activity.id, "rsvp": rsvp.id}
+
+
+@pytest.mark.parametrize("constraint", sorted(REFUSED))
+async def test_the_database_refuses_by_name(
+    db: asyncpg.Connection[Any], ids: dict[str, Any], constraint: str
+) -> None:
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError) as refused:
+        await db.execute(REFUSED[constraint].format(**ids))
+    assert refused.value.constraint_name == constraint
+
+
+async def test_every_check_and_every_unique_key_of_the_database_has_its_refusal_here(
+    db: asyncpg.Connection[Any],
+) -> None:
+    names = await db.fetch(
+        """
+        SELECT conname AS name FROM pg_constraint JOIN pg_class t ON t.oid = conrelid
+        WHERE connamespace = 'public'::regnamespace AND contype IN ('c', 'u') AND t.relname <> 'tortoise_migrations'
+        UNION
+        SELECT c.relname FROM pg_index JOIN pg_class c ON c.oid = indexrelid
+        WHERE c.relnamespace = 'public'::regnamespace AND indisunique AND indpred IS NOT NULL
+        """
+    )
+    # Those that Tortoise makes of `unique` are named by a digest, and tested below.
+    ours = {record["name"] for record in names if not record["name"].startswith(("uid_", "uidx_")) and "_key" not in record["name"]}
+    assert ours <= set(REFUSED), ours - set(REFUSED)
+    assert set(REFUSED) - BY_TRIGGER <= ours | {record["name"] for record in names}
+
+
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [
+        ("users", "external_id"), ("users", "stripe_customer_id"), ("activities", "external_id"),
+        ("connect_accounts", "stripe_account_id"), ("payments", "stripe_payment_intent_id"), ("payments", "rsvp_id"),
+        ("payment_attempts", "stripe_charge_id"), ("refunds", "stripe_refund_id"), ("stream_epochs", "epoch"),
+        ("sweep_watermarks", "account"), ("webhook_events", "stripe_event_id,account,stripe_created_at"),
+        ("operation_steps", "operation_id,step,attempt"),
+    ],
+)  # fmt: skip
+async def test_what_names_a_row_is_unique(db: asyncpg.Connection[Any], table: str, column: str) -> None:
+    keys = await db.fetch(
+        """
+        SELECT string_agg(a.attname, ',' ORDER BY k.place) AS columns FROM pg_index i
+        JOIN unnest(i.indkey) WITH ORDINALITY AS k(number, place) ON true
+        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+        WHERE i.indrelid = $1::regclass AND i.indisunique GROUP BY i.indexrelid
+        """,
+        table,
+    )
+    assert column in {key["columns"] for key in keys}
+
+
+APPEND_ONLY = ("ledger_transactions", "ledger_postings", "ledger_settlements", "audit_entries", "events")
+
+
+@pytest.mark.parametrize("table", APPEND_ONLY)
+@pytest.mark.parametrize("statement", ["UPDATE {} SET created_at = now()", "DELETE FROM {}", "TRUNCATE {}"])
+async def test_what_is_written_once_stays(db: asyncpg.Connection[Any], table: str, statement: str) -> None:
+    with pytest.raises(asyncpg.RestrictViolationError, match="append only"):
+        await db.execute(statement.format(table))
+
+
+async def test_postings_that_sum_to_zero_per_currency_are_taken(
+    db: asyncpg.Connection[Any], ids: dict[str, Any]
+) -> None:
+    await db.execute(
+        "INSERT INTO ledger_postings (id, transaction_id, account_id, amount_minor, currency)"
+        " SELECT gen_random_uuid(), $1, a.id, v.amount, 'USD' FROM ledger_accounts a, (VALUES (7), (-3), (-4)) AS v(amount)",
+        ids["transaction"],
+    )
+    assert await db.fetchval("SELECT count(*) FROM ledger_postings") == 3
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM users WHERE id = '{host}'", "DELETE FROM users WHERE id = '{guest}'",
+        "DELETE FROM activities WHERE id = '{activity}'", "DELETE FROM rsvps WHERE id = '{rsvp}'",
+        "DELETE FROM payments", "UPDATE payments SET payer_id = '{transaction}'",
+        "UPDATE rsvps SET activity_id = '{transaction}'", "UPDATE refunds SET payment_id = '{transaction}'",
+    ],
+)  # fmt: skip
+async def test_what_others_refer_to_cannot_go(
+    db: asyncpg.Connection[Any], ids: dict[str, Any], statement: str
+) -> None:
+    with pytest.raises((asyncpg.ForeignKeyViolationError, asyncpg.RestrictViolationError)):
+        await db.execute(statement.format(**ids))
+
+
+async def test_a_host_may_have_a_new_account_once_the_old_one_is_deauthorized(
+    db: asyncpg.Connection[Any], ids: dict[str, Any]
+) -> None:
+    await db.execute("UPDATE connect_accounts SET deauthorized_at = now()")
+    await db.execute(REFUSED["connect_accounts_one_live_per_user"].format(**ids))
+    assert await db.fetchval("SELECT count(*) FROM connect_accounts WHERE user_id = $1", ids["host"]) == 2
+
+
+async def test_two_guests_cannot_take_the_last_seat_at_once(database_url: str) -> None:
+    one, two = await asyncpg.connect(database_url), await asyncpg.connect(database_url)
+    activity = await add_activity(one, await add_user(one), capacity=1)
+    take = "UPDATE activities SET seats_taken = seats_taken + 1 WHERE id = $1"
+    transaction = one.transaction()
+    await transaction.start()
+    await one.execute(take, activity.id)
+    second = asyncio.create_task(two.execute(take, activity.id))
+    while not await one.fetchval("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
+        await asyncio.sleep(0)
+    await transaction.commit()
+    with pytest.raises(asyncpg.CheckViolationError):
+        await second
+    assert await one.fetchval("SELECT seats_taken FROM activities") == 1
+    await one.close()
+    await two.close()
+

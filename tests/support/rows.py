@@ -1,0 +1,116 @@
+"""Rows of each kind, whole and legal, but for what a test says otherwise: written as they are, past the services."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+from models.activities import Activity
+from models.base import new_id
+from models.connect_accounts import ConnectAccount, ConnectAccountType
+from models.operations import Operation
+from models.payments import ChargeModel, Payment, PaymentAllocation, PaymentStatus
+from models.refunds import Refund
+from models.rsvps import Rsvp
+from models.sets import insert_rows
+from models.users import User
+
+if TYPE_CHECKING:
+    from models.sets import AnyConnection
+
+
+def _unique(prefix: str) -> str:
+    return f"{prefix}_{uuid4().hex[:16]}"
+
+
+async def add_user(connection: AnyConnection, **values: Any) -> User:
+    """A guest who is a customer of Stripe already."""
+    name = values.pop("external_id", None) or _unique("user")
+    given: dict[str, Any] = {
+        "id": new_id(), "external_id": name, "email": f"{name}@example.com", "name": name.title(),
+        "stripe_customer_id": _unique("cus"),
+    }  # fmt: skip
+    user = User(**{**given, **values})
+    await insert_rows(connection, User, [user])
+    return user
+
+
+async def add_account(connection: AnyConnection, user: User, **values: Any) -> ConnectAccount:
+    """An account of this host that can be paid."""
+    given: dict[str, Any] = {
+        "id": new_id(), "user_id": user.id, "stripe_account_id": _unique("acct"), "type": ConnectAccountType.EXPRESS,
+        "country": "US", "default_currency": "USD", "details_submitted": True, "stripe_charges_enabled": True,
+        "payouts_enabled": True, "capabilities": {"transfers": "active", "card_payments": "active"},
+    }  # fmt: skip
+    account = ConnectAccount(**{**given, **values})
+    await insert_rows(connection, ConnectAccount, [account])
+    return account
+
+
+async def add_activity(connection: AnyConnection, host: User, **values: Any) -> Activity:
+    """An activity of this host, 20 USD, without limit, in a week."""
+    given: dict[str, Any] = {
+        "id": new_id(), "external_id": _unique("activity"), "title": "Wine tasting", "host_id": host.id,
+        "price_minor": 2000, "currency": "USD", "starts_at": datetime.now(UTC) + timedelta(days=7),
+    }  # fmt: skip
+    activity = Activity(**{**given, **values})
+    await insert_rows(connection, Activity, [activity])
+    return activity
+
+
+async def add_rsvp(connection: AnyConnection, activity: Activity, user: User, **values: Any) -> Rsvp:
+    """A seat that is held; the activity does not count it."""
+    given: dict[str, Any] = {"id": new_id(), "activity_id": activity.id, "user_id": user.id, "quantity": 1}
+    rsvp = Rsvp(**{**given, **values})
+    await insert_rows(connection, Rsvp, [rsvp])
+    return rsvp
+
+
+async def add_payment(connection: AnyConnection, payer: User, **values: Any) -> Payment:
+    """A payment of 20 USD, not made yet, of no activity: `captured=True` for one that was made."""
+    captured = values.pop("captured", False)
+    given: dict[str, Any] = {
+        "id": new_id(), "payer_id": payer.id, "charge_model": ChargeModel.DESTINATION, "currency": "USD",
+        "amount_minor": 2000, "platform_fee_minor": 200, "host_amount_minor": 1800,
+        "stripe_payment_intent_id": _unique("pi"), "stripe_charge_id": _unique("ch"),
+        **({"status": PaymentStatus.SUCCEEDED, "captured_minor": 2000} if captured else {}),
+    }  # fmt: skip
+    payment = Payment(**{**given, **values})
+    await insert_rows(connection, Payment, [payment])
+    return payment
+
+
+async def add_allocation(connection: AnyConnection, payment: Payment, host: User, **values: Any) -> PaymentAllocation:
+    """The host's part of a payment, transferred."""
+    given: dict[str, Any] = {
+        "id": new_id(), "payment_id": payment.id, "host_id": host.id, "stripe_account_id": _unique("acct"),
+        "amount_minor": payment.host_amount_minor, "transferred_minor": payment.host_amount_minor,
+        "currency": payment.currency,
+    }  # fmt: skip
+    allocation = PaymentAllocation(**{**given, **values})
+    await insert_rows(connection, PaymentAllocation, [allocation])
+    return allocation
+
+
+async def add_refund(connection: AnyConnection, payment: Payment, **values: Any) -> Refund:
+    """A refund of half of it, pending; the payment does not count it."""
+    given: dict[str, Any] = {
+        "id": new_id(), "payment_id": payment.id, "amount_minor": 1000, "currency": payment.currency, "fee_minor": 100,
+        "host_minor": 900, "requested_by": "user:host",
+    }  # fmt: skip
+    refund = Refund(**{**given, **values})
+    await insert_rows(connection, Refund, [refund])
+    return refund
+
+
+async def add_operation(connection: AnyConnection, *, subject_id: UUID | None = None, **values: Any) -> Operation:
+    """An operation under way, whose lease runs out in a minute."""
+    given: dict[str, Any] = {
+        "id": new_id(), "caller": "user:guest", "idempotency_key": _unique("key"), "kind": "pay_for_activity",
+        "arguments_hash": b"\x00" * 32, "arguments": {}, "subject_id": subject_id or new_id(),
+        "leased_until": datetime.now(UTC) + timedelta(minutes=1),
+    }  # fmt: skip
+    operation = Operation(**{**given, **values})
+    await insert_rows(connection, Operation, [operation])
+    return operation
