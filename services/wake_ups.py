@@ -1,0 +1,92 @@
+"""Telling the other processes that something was committed: a message on Redis that says no more than "look"."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import structlog
+from redis.exceptions import RedisError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from redis.asyncio import Redis
+    from redis.asyncio.client import PubSub
+
+log = structlog.get_logger("wake_ups")
+
+_BACKOFF_S = 0.1
+_BACKOFF_AT_MOST_S = 5.0
+
+
+class WakeUps:
+    """Sends and hears wake-ups. They may be lost: who hears them looks from time to time anyway."""
+
+    def __init__(self, redis: Redis, *, channel: str, on_wake: Callable[[], None]) -> None:
+        """
+        Args:
+            on_wake: called for each message of another process, and after a time in which some may have been lost.
+        """
+        self._redis = redis
+        self._channel = channel
+        self._on_wake = on_wake
+        self._name = uuid4().hex
+        self._due = asyncio.Event()
+        self._tasks = [
+            asyncio.create_task(self._send(), name="wake-ups-send"),
+            asyncio.create_task(self._hear(), name="wake-ups-hear"),
+        ]
+
+    def announce(self) -> None:
+        """Wake the others soon: what is announced while a message is on its way leaves as one message after it."""
+        self._due.set()
+
+    async def close(self) -> None:
+        """Stop sending and hearing."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _send(self) -> None:
+        failures = 0
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            try:
+                await self._redis.publish(self._channel, self._name)
+                failures = 0
+            except (RedisError, OSError) as error:
+                failures += 1
+                await self._back_off("wake_ups.not_sent", failures, error)
+
+    async def _hear(self) -> None:
+        failures = 0
+        while True:
+            pubsub = self._redis.pubsub(ignore_subscribe_messages=True)
+            try:
+                await pubsub.subscribe(self._channel)
+                if failures:
+                    log.info("wake_ups.heard_again")
+                    failures = 0
+                    self._on_wake()
+                await self._listen(pubsub)
+            except (RedisError, OSError) as error:
+                failures += 1
+                await self._back_off("wake_ups.not_heard", failures, error)
+            finally:
+                with suppress(RedisError, OSError):
+                    await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    async def _listen(self, pubsub: PubSub) -> None:
+        own = self._name.encode()
+        async for message in pubsub.listen():
+            if message["data"] not in {own, self._name}:
+                self._on_wake()
+
+    async def _back_off(self, what: str, failures: int, error: Exception) -> None:
+        if failures == 1:
+            log.warning(what, error=type(error).__name__)
+        await asyncio.sleep(min(_BACKOFF_AT_MOST_S, _BACKOFF_S * 2.0 ** min(failures, 10)))
