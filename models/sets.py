@@ -11,7 +11,7 @@ from tortoise import fields
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from asyncpg import Connection
+    from asyncpg import Connection, Pool
     from asyncpg.pool import PoolConnectionProxy
     from tortoise.models import Model
 
@@ -71,7 +71,7 @@ def _arrays(model: type[Model], names: tuple[str, ...], rows: Sequence[Model]) -
 
 
 async def insert_rows(
-    connection: AnyConnection, model: type[Model], rows: Sequence[Model], *, conflict: str = ""
+    connection: AnyConnection | Pool[Any], model: type[Model], rows: Sequence[Model], *, conflict: str = ""
 ) -> list[Any]:
     """Insert the rows in one statement; `conflict` is what follows (ON CONFLICT …, RETURNING …), and its records.
 

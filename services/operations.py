@@ -421,15 +421,19 @@ class Operations:
                 """,
                 now, now + self.lease, limit,
             )  # fmt: skip
-        for record in records:
-            operation = from_record(Operation, record)
-            try:
-                await self.complete(services, operation, priority=Priority.BACKGROUND)
-            except (StripeUnavailable, OperationInProgress):
-                log.warning("operations.still_unknown", operation=str(operation.id), attempts=operation.attempts)
-            except LookupError as error:
-                await self._park(services, operation, str(error))
+        await asyncio.gather(*(self._recover_one(services, from_record(Operation, record)) for record in records))
         return len(records)
+
+    async def _recover_one(self, services: Services, operation: Operation) -> None:
+        try:
+            await self.complete(services, operation, priority=Priority.BACKGROUND)
+        except (StripeUnavailable, OperationInProgress):
+            log.warning("operations.still_unknown", operation=str(operation.id), attempts=operation.attempts)
+        except LookupError as error:
+            await self._park(services, operation, str(error))
+        except Exception:
+            # A bug in one operation must not keep the others from their end; its lease brings it back.
+            log.exception("operations.recovery_failed", operation=str(operation.id), kind=operation.kind)
 
     async def _park(self, services: Services, operation: Operation, reason: str) -> None:
         log.error("operations.parked", operation=str(operation.id), kind=operation.kind, reason=reason)

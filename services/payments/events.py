@@ -8,9 +8,11 @@ from uuid import UUID
 import structlog
 
 from models.money import Money
-from models.payments import Payment, PaymentStatus
-from services.payments.facts import IntentFacts
+from models.payments import Payment, PaymentAttempt, PaymentStatus
+from models.sets import insert_rows
+from services.payments.facts import ChargeFacts, IntentFacts
 from services.payments.intents import fetch_facts, settle
+from services.payments.settlement import attempt_of
 
 if TYPE_CHECKING:
     from models.webhook_events import WebhookEvent
@@ -37,10 +39,23 @@ async def charge_changed(services: Services, event: WebhookEvent) -> None:
     if charge.get("payment_intent") is None:
         return
     payment = await Payment.get_or_none(stripe_payment_intent_id=charge["payment_intent"])
-    if payment is None or not charge.get("balance_transaction"):
+    if payment is None:
+        return
+    if charge["status"] == "failed":
+        await _keep_failed_attempt(services, payment, charge)
+    if not charge.get("balance_transaction"):
         return  # the payment intent's own event tells the rest
     if payment.balance_transaction_id is None:
         await _settle_as_it_is(services, payment, charge["payment_intent"], event)
+
+
+async def _keep_failed_attempt(services: Services, payment: Payment, charge: dict[str, Any]) -> None:
+    """Keep a charge that failed, for good: a payment intent names only its latest one."""
+    facts = ChargeFacts.parse(charge)
+    if facts is not None:
+        await insert_rows(
+            services.database.pool, PaymentAttempt, [attempt_of(payment, facts)], conflict="ON CONFLICT DO NOTHING"
+        )
 
 
 async def _settle_as_it_is(services: Services, payment: Payment, intent_id: str, event: WebhookEvent) -> None:

@@ -207,7 +207,7 @@ class _Batch:
             return
         payment.payment_method = charge.payment_method or payment.payment_method
         payment.capture_before = charge.capture_before
-        self.attempts[charge.id] = _attempt(payment, charge, failure.decline_code if failure else None)
+        self.attempts[charge.id] = attempt_of(payment, charge, failure.decline_code if failure else None)
 
     def _move(self, payment: Payment, status: PaymentStatus, item: IntentSettlement) -> None:
         was = payment.status
@@ -323,7 +323,8 @@ def _columns(payment: Payment) -> tuple[Any, ...]:
     return tuple(getattr(payment, name) for name in _CHANGED)
 
 
-def _attempt(payment: Payment, charge: ChargeFacts, decline_code: str | None) -> PaymentAttempt:
+def attempt_of(payment: Payment, charge: ChargeFacts, decline_code: str | None = None) -> PaymentAttempt:
+    """The row of one of Stripe's charges."""
     return PaymentAttempt(
         id=new_id(), payment_id=payment.id, stripe_charge_id=charge.id, status=charge.status,
         amount_minor=charge.amount.minor, currency=charge.amount.currency, payment_method=charge.payment_method,
