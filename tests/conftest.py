@@ -1,4 +1,4 @@
-"""The real thing for every test: PostgreSQL, Valkey and the sandbox, started once a session; a database for each test."""
+"""The real thing for every test: PostgreSQL, Valkey and the sandbox, once a session; a database for each test."""
 
 from __future__ import annotations
 

