@@ -1,15 +1,14 @@
 """The main job from end to end, against a running system and through its public API alone.
 
 A host is onboarded; guests pay, confirm with 3-D Secure, are declined and try again; money is refunded. A websocket
-tells of every change as it happens, and the ledger says where the money is in the end. What people would do in a browser
-(onboarding, 3-D Secure) is asked of the sandbox, and of nothing else.
+tells of every change as it happens, and the ledger says where the money is in the end. What people would do in a
+browser (onboarding, 3-D Secure) is asked of the sandbox, and of nothing else.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import aiohttp
-from rich.console import Console
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
+
+    from rich.console import Console
 
 WAIT_S = 30.0
 RETURN_URL = "http://localhost:3000/paid"
@@ -54,7 +54,9 @@ fragment P on Payment {
 }"""
 PAY = PAYMENT + """
 mutation ($input: PayForActivityInput!) {
-  payForActivity(input: $input) { payment { ...P } errors { code message ... on CardDeclined { declineCode retryable } } }
+  payForActivity(input: $input) {
+    payment { ...P } errors { code message ... on CardDeclined { declineCode retryable } }
+  }
 }"""
 RETRY = PAYMENT + """
 mutation ($input: RetryPaymentInput!) {
@@ -255,7 +257,8 @@ class Demo:
             f" {fees['platformFee']['formatted']} for the platform"
         )
         payment = await self._pay(activity, "pm_card_visa", quantity=2)
-        self.say(f"[green]{payment['status']}[/green] {payment['stripePaymentIntentId']}, RSVP {payment['rsvp']['status']}")
+        rsvp = payment["rsvp"]["status"]
+        self.say(f"[green]{payment['status']}[/green] {payment['stripePaymentIntentId']}, RSVP {rsvp}")
         return payment
 
     async def confirm(self, activity: str) -> dict[str, Any]:
@@ -273,7 +276,8 @@ class Demo:
         self.step("A card is declined; the seats stay held, and another card works")
         answer = (await self._call(activity, "pm_card_chargeDeclinedInsufficientFunds", 1))["payForActivity"]
         error, payment = answer["errors"][0], answer["payment"]
-        self.say(f"[red]{error['code']}[/red] ({error['declineCode']}): {error['message']} RSVP {payment['rsvp']['status']}")
+        rsvp = payment["rsvp"]["status"]
+        self.say(f"[red]{error['code']}[/red] ({error['declineCode']}): {error['message']} RSVP {rsvp}")
         retry = {"paymentId": payment["id"], "paymentMethod": "pm_card_visa", "idempotencyKey": str(uuid4())}
         again = _of(await self.guest.ask(RETRY, input=retry), "retryPayment")["payment"]
         self.say(f"[green]{again['status']}[/green] on the same payment intent {again['stripePaymentIntentId']}")
@@ -297,7 +301,8 @@ class Demo:
         wanted = {"rsvpId": payment["rsvp"]["id"], "idempotencyKey": str(uuid4())}
         canceled = _of(await self.guest.ask(CANCEL_RSVP, input=wanted), "cancelRsvp")
         refund = canceled["refund"]
-        self.say(f"RSVP {canceled['rsvp']['status']}, refund [green]{refund['status']}[/green] {refund['amount']['formatted']}")
+        rsvp, amount = canceled["rsvp"]["status"], refund["amount"]["formatted"]
+        self.say(f"RSVP {rsvp}, refund [green]{refund['status']}[/green] {amount}")
         await self.guest.until(_is(payment["id"], "REFUNDED"))
 
     async def ledger(self, payment: dict[str, Any]) -> None:

@@ -14,19 +14,19 @@ import asyncpg
 import typer
 import uvloop
 from pydantic import SecretStr
+from resolvers.api import export_schema
 from rich.console import Console
 from rich.table import Table
+from services.jobs import run_worker
+from services.metrics import Metrics
+from services.migrations import migrate as run_migrations
 
 from demo import DemoError, run_demo
 from models.money import Money
-from resolvers.api import export_schema
 from services.authentication import mint_token
 from services.endpoints import development_secret, read_endpoints
-from services.jobs import run_worker
 from services.ledger_check import check_ledger
 from services.logs import configure_logs
-from services.metrics import Metrics
-from services.migrations import migrate as run_migrations
 from services.viewer import Role
 from services.wiring import open_services
 from settings import ConfigurationError, Settings, load_settings, variable_of
@@ -132,7 +132,7 @@ def worker() -> None:
 
 @app.command()
 def schema(
-    check: Annotated[bool, typer.Option(help="Compare it with schema.graphql instead; exit 1 where they differ.")] = False,
+    check: Annotated[bool, typer.Option(help="Compare it with schema.graphql; exit 1 where they differ.")] = False,
 ) -> None:
     """Print the GraphQL schema."""
     exported = export_schema()

@@ -14,20 +14,21 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import uvicorn
 import uvloop
-from starlette.applications import Starlette
-
 from resolvers.api import build_schema
-from resolvers.health import health_routes
-from resolvers.transport import Sockets, graphql_routes
 from resolvers.webhooks import webhook_routes
-from services.authentication import Authenticator
-from services.demo_people import seed_demo_people
+from rich.console import Console
 from services.embedded import embedded_parts
-from services.endpoints import development_secret, endpoints_file, introduce
 from services.jobs import run_worker
-from services.logs import configure_logs
 from services.metrics import Metrics
 from services.migrations import migrate, require_migrated
+from starlette.applications import Starlette
+
+from resolvers.health import health_routes
+from resolvers.transport import Sockets, graphql_routes
+from services.authentication import Authenticator
+from services.demo_people import seed_demo_people
+from services.endpoints import development_secret, endpoints_file, introduce
+from services.logs import configure_logs
 from services.wiring import open_services
 from settings import ConfigurationError, Settings, load_settings
 
@@ -55,6 +56,15 @@ def build_app(services: Services, authenticator: Authenticator, sockets: Sockets
 
 class _Server(uvicorn.Server):
     """Uvicorn without its own signal handling: what is in flight is finished, and children outlive the last request."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        self.listening.set()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -136,10 +146,10 @@ async def serve(settings: Settings) -> None:
         server = _Server(_config(build_app(services, authenticator, sockets), settings))
         _stop_on_signals(server, sockets)
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.01)
-        with endpoints_file(settings, base):
-            introduce(settings, base)
+        await server.listening.wait()
+        secret = settings.jwt_secret[0].get_secret_value() if settings.jwt_secret else None
+        with endpoints_file(settings, base, secret) as endpoints:
+            introduce(endpoints, Console())
             print(f"ready {base}/graphql", flush=True)
             gc.collect()
             gc.freeze()

@@ -1,4 +1,4 @@
-"""What load balancers, orchestrators and Prometheus ask: does the process live, can it take payments, what does it count."""
+"""What load balancers and Prometheus ask: does the process live, can it take payments, what does it count."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import asyncpg
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.exceptions import RedisError
+from services.migrations import pending_migrations
 from starlette.responses import Response
 from starlette.routing import Route
 
 from services.circuit_breaker import BreakerState
-from services.migrations import pending_migrations
 
 if TYPE_CHECKING:
     from starlette.requests import Request

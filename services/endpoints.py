@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from pydantic import SecretStr
-from rich.console import Console
 from rich.table import Table
 
 from services.authentication import mint_token
@@ -19,11 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from rich.console import Console
+
     from settings import Settings
 
 FILE = "endpoints.json"
 STRIPE_API = "https://api.stripe.com"
-SECRET_FILE = "jwt_secret"
+SIGNING_KEY_FILE = "jwt_secret"
 TOKEN_TTL_S = 30 * 24 * 3600
 TOKENS = (("service", "platform", "service"), ("admin", "admin", "admin"), ("host", "host", "user"),
           ("guest", "guest", "user"), ("guest2", "guest2", "user"))  # fmt: skip
@@ -33,7 +34,7 @@ def development_secret(settings: Settings) -> Settings:
     """The settings with a secret for tokens, made once and kept in the data folder, where development has none."""
     if settings.is_production or settings.jwt_secret:
         return settings
-    path = settings.data_dir / SECRET_FILE
+    path = settings.data_dir / SIGNING_KEY_FILE
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
         _write_privately(path, secrets.token_hex(32).encode(), os.O_EXCL)

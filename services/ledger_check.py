@@ -77,10 +77,12 @@ _RULES = {
         WHERE coalesce(h.minor, 0) <> e.minor
         UNION ALL
         SELECT p.id::text, 'money moved though nothing was captured'
-        FROM payments p WHERE p.captured_minor = 0 AND EXISTS (SELECT FROM pots WHERE pots.payment_id = p.id AND minor <> 0)
+        FROM payments p
+        WHERE p.captured_minor = 0 AND EXISTS (SELECT FROM pots WHERE pots.payment_id = p.id AND minor <> 0)
     """,
     "seats taken are those held and confirmed": """
-        SELECT a.id::text AS subject, a.seats_taken || ' taken, ' || coalesce(sum(r.quantity), 0) || ' by RSVPs' AS detail
+        SELECT a.id::text AS subject,
+            a.seats_taken || ' taken, ' || coalesce(sum(r.quantity), 0) || ' by RSVPs' AS detail
         FROM activities a LEFT JOIN rsvps r ON r.activity_id = a.id AND r.status IN ('HELD', 'CONFIRMED')
         GROUP BY a.id, a.seats_taken HAVING a.seats_taken <> coalesce(sum(r.quantity), 0)
     """,

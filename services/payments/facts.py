@@ -1,4 +1,4 @@
-"""What Stripe says of a payment intent, read once into our own terms ("The PaymentIntent object", "The Charge object")."""
+"""What Stripe says of payment intents, read once into our own terms (the PaymentIntent and Charge objects)."""
 
 from __future__ import annotations
 
