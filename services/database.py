@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 
 async def _no_reset(_connection: Any) -> None:
-    """Leave a released connection as it is: nothing here keeps session state, and a reset costs 40 % of a short query."""
+    """Leave a released connection as it is: no session state is kept here, and a reset costs 40 % of a short query."""
 
 
-def _tortoise_connection(url: str, pool_size: int) -> dict[str, Any]:
+def tortoise_connection(url: str, pool_size: int) -> dict[str, Any]:
+    """The ORM's engine and credentials for a database's URL."""
     parts = urlsplit(url)
     ssl_mode = parse_qs(parts.query).get("sslmode")
     return {
@@ -57,7 +58,8 @@ class Database:
             pool_size: plain connections at most.
             orm_pool_size: connections of the ORM at most.
         """
-        await Tortoise.init(config=tortoise_config(_tortoise_connection(url, orm_pool_size)), _enable_global_fallback=True)
+        config = tortoise_config(tortoise_connection(url, orm_pool_size))
+        await Tortoise.init(config=config, _enable_global_fallback=True)
         try:
             async with asyncpg.create_pool(url, min_size=1, max_size=pool_size, reset=_no_reset) as pool:
                 yield cls(url, pool)
