@@ -25,12 +25,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
-from models.base import from_record
+from models.base import from_record, new_id
 from models.events import Event, EventSubject
 from services.errors import InvalidInput, StaleCursor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from models.sets import AnyConnection
 
 _NO_SUBJECT: Final = UUID(int=0)
 _CURSOR: Final = re.compile(r"(\d{1,9})\.(\d{1,18})\.(\d{1,9})\.([0-9a-f]{32})", re.ASCII)
@@ -173,6 +175,27 @@ def select_between(filter_: EventFilter, after: StreamKey, until: StreamKey, lim
         f" ORDER BY e.position, e.version, e.subject_id LIMIT {limit:d}"
     )
     return both, parameters
+
+
+async def begin_epoch(connection: AnyConnection) -> int:
+    """Make every cursor stale, and put all changes so far before whatever comes: what a restore has to end with.
+
+    Transaction ids may start anew after a restore, below the positions that were restored. Nobody may write meanwhile.
+
+    Returns: the new epoch.
+    """
+    async with connection.transaction():
+        await connection.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
+        await connection.execute("ALTER TABLE events DISABLE TRIGGER events_append_only")
+        await connection.execute("UPDATE events SET position = 0, xid = 0 WHERE position <> 0")
+        await connection.execute("ALTER TABLE events ENABLE TRIGGER events_append_only")
+        await connection.execute("UPDATE payments SET position = 0")
+        await connection.execute("UPDATE connect_accounts SET position = 0")
+        epoch: int = await connection.fetchval(
+            "INSERT INTO stream_epochs (id, epoch) SELECT $1, max(epoch) + 1 FROM stream_epochs RETURNING epoch",
+            new_id(),
+        )
+    return epoch
 
 
 def _ranged(conditions: list[str], limit: int) -> str:

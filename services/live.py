@@ -36,7 +36,7 @@ from services.event_stream import (
 from services.wake_ups import WakeUps
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncGenerator, Iterator, Mapping
     from uuid import UUID
 
     from redis.asyncio import Redis
@@ -80,7 +80,7 @@ class SlowReaderError(Exception):
 class _Subscriber:
     """What the tail left for one follower, bounded; it takes from the table what lies up to `since`."""
 
-    __slots__ = ("address", "buffer", "closed", "filter", "limit", "lost", "overflowed", "since", "waiter")
+    __slots__ = ("_waiter", "address", "buffer", "closed", "filter", "gave_at", "limit", "lost", "overflowed", "since")
 
     def __init__(self, filter_: EventFilter, since: StreamKey, limit: int) -> None:
         self.filter = filter_
@@ -91,7 +91,8 @@ class _Subscriber:
         self.overflowed = False
         self.closed = False
         self.lost: Exception | None = None
-        self.waiter: asyncio.Future[None] | None = None
+        self.gave_at = 0.0
+        self._waiter: asyncio.Future[None] | None = None
 
     def push(self, change: LiveChange) -> None:
         if self.overflowed or self.closed:
@@ -105,38 +106,30 @@ class _Subscriber:
 
     def restart(self, since: StreamKey) -> None:
         """Begin anew from where the tail is now: what overflowed is in the table."""
-        self.buffer.clear()
         self.overflowed = False
         self.since = since
 
-    def end(self, error: Exception | None = None) -> None:
+    def end(self, error: Exception | None) -> None:
         self.closed = True
         self.lost = error
         self.buffer.clear()
         self._notify()
 
     async def next(self) -> LiveChange | None:
-        """The next change; None once nothing comes any more.
-
-        Raises: SlowReaderError; StaleCursor.
-        """
+        """The next change; None where the buffer overflowed or nothing comes any more."""
         while not self.buffer:
-            if self.lost is not None:
-                raise self.lost
-            if self.closed:
+            if self.closed or self.overflowed:
                 return None
-            if self.overflowed:
-                raise SlowReaderError
-            self.waiter = asyncio.get_running_loop().create_future()
+            self._waiter = asyncio.get_running_loop().create_future()
             try:
-                await self.waiter
+                await self._waiter
             finally:
-                self.waiter = None
+                self._waiter = None
         return self.buffer.popleft()
 
     def _notify(self) -> None:
-        if self.waiter is not None and not self.waiter.done():
-            self.waiter.set_result(None)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 def _address(filter_: EventFilter) -> _Address:
@@ -169,18 +162,21 @@ class LiveUpdates:
         *,
         channel: str = _CHANNEL,
         buffer: int = 1000,
+        patience_s: float = 10.0,
         poll_s: float = 1.0,
     ) -> None:
         """
         Args:
             redis: wakes the other processes; where it is None or away, they are as late as `poll_s`.
             buffer: changes that wait for one subscriber at most.
+            patience_s: seconds that a subscriber may take over one change while more come than its buffer holds.
             poll_s: seconds between looks that nobody asked for.
         """
         self._database = database
         self._redis = redis
         self._channel = channel
         self._buffer = buffer
+        self._patience_s = patience_s
         self._poll_s = poll_s
         self._awake = asyncio.Event()
         self._frontier = StreamKey.before(0)
@@ -228,34 +224,39 @@ class LiveUpdates:
 
     async def follow(
         self, filter_: EventFilter, after: str | None = None, *, moment: Moment | None = None
-    ) -> AsyncIterator[LiveChange]:
+    ) -> AsyncGenerator[LiveChange, None]:
         """Changes that pass the filter: everything after the cursor `after`, then live, in order, each once.
 
         Without a cursor it is what commits after `moment` (by default: after the first step of the iteration).
         Close the iterator (`aclose`) to leave.
 
         Raises: InvalidInput for what is no cursor; StaleCursor for one from before the database was restored;
-            SlowReaderError where more waits than the buffer holds.
+            SlowReaderError for who sits on one change while more come than the buffer holds.
         """
         start, unseen = await self._start_of(after, moment)
         subscriber = self._enter(filter_)
         try:
             while not subscriber.closed:
-                while start < subscriber.since:
+                if start < subscriber.since:
                     records = await self._fetch(*select_between(filter_, start, subscriber.since, _PAGE))
                     for record in records:
                         start = key_of(record)
                         if unseen is None or not unseen.saw(record["xid"]):
-                            yield self._delivered(change_of(record, self._epoch))
+                            yield self._given(subscriber, change_of(record, self._epoch))
+                            self._require_in_time(subscriber)
                     if len(records) < _PAGE:
                         start = subscriber.since
-                if not subscriber.overflowed:
-                    break
-                # More came than the buffer holds while the table was read: it is in the table too.
-                subscriber.restart(self._frontier)
-            while (change := await subscriber.next()) is not None:
-                if key_of_event(change.event) > start and not (unseen and unseen.saw(change.event.xid)):
-                    yield self._delivered(change)
+                elif (change := await subscriber.next()) is not None:
+                    if key_of_event(change.event) <= start:
+                        continue  # it came from the table
+                    start = key_of_event(change.event)
+                    if unseen is None or not unseen.saw(change.event.xid):
+                        yield self._given(subscriber, change)
+                        self._require_in_time(subscriber)
+                elif subscriber.overflowed:
+                    subscriber.restart(self._frontier)
+            if subscriber.lost is not None:
+                raise subscriber.lost
         finally:
             self._leave(subscriber)
 
@@ -266,13 +267,22 @@ class LiveUpdates:
             # What that moment did not see was written by transactions from its oldest on.
             return StreamKey.before(now.xmin), now
         start = parse_cursor(after, now.epoch)
-        if start.position >= now.xmax and start.position >= (await self.moment()).xmax:
+        if start.position > now.xmax and start.position > (await self.moment()).xmax:
             raise StaleCursor  # of a history that has been undone
         return start, None
 
-    def _delivered(self, change: LiveChange) -> LiveChange:
+    def _given(self, subscriber: _Subscriber, change: LiveChange) -> LiveChange:
         self.delivered += 1
+        subscriber.gave_at = asyncio.get_running_loop().time()
         return change
+
+    def _require_in_time(self, subscriber: _Subscriber) -> None:
+        """Cut off who left more waiting than the buffer holds and sat on one change all the while.
+
+        A burst alone is nobody's fault: what does not fit into the buffer is read from the table.
+        """
+        if subscriber.overflowed and asyncio.get_running_loop().time() - subscriber.gave_at >= self._patience_s:
+            raise SlowReaderError
 
     def _enter(self, filter_: EventFilter) -> _Subscriber:
         subscriber = _Subscriber(filter_, self._frontier, self._buffer)

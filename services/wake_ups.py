@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("wake_ups")
 
+_SILENCE_S = 15.0
 _BACKOFF_S = 0.1
 _BACKOFF_AT_MOST_S = 5.0
 
@@ -82,8 +83,10 @@ class WakeUps:
 
     async def _listen(self, pubsub: PubSub) -> None:
         own = self._name.encode()
-        async for message in pubsub.listen():
-            if message["data"] not in {own, self._name}:
+        while True:
+            # Silence is no error, whatever time-out the connection has.
+            message = await pubsub.get_message(timeout=_SILENCE_S)
+            if message is not None and message["data"] not in {own, self._name}:
                 self._on_wake()
 
     async def _back_off(self, what: str, failures: int, error: Exception) -> None:
