@@ -44,7 +44,7 @@ class ConnectAccount(Changing):
         "models.User", related_name="connect_accounts", on_delete=fields.RESTRICT
     )
     user_id: UUID
-    stripe_account_id: str | None = fields.CharField(max_length=64, null=True, unique=True)
+    stripe_account_id = fields.CharField(max_length=64, null=True, unique=True)
     type = fields.CharEnumField(ConnectAccountType, max_length=16)
     country = fields.CharField(max_length=2)
     default_currency = fields.CharField(max_length=3)
@@ -53,7 +53,7 @@ class ConnectAccount(Changing):
     payouts_enabled = fields.BooleanField(default=False)
     capabilities: dict[str, str] = fields.JSONField(default=dict)
     requirements: list[dict[str, Any]] = fields.JSONField(default=list)
-    disabled_reason: str | None = fields.CharField(max_length=255, null=True)
+    disabled_reason = fields.CharField(max_length=255, null=True)
     deauthorized_at: datetime | None = fields.DatetimeField(null=True)
     version: int = fields.IntField(default=1)
     position: int = fields.BigIntField(default=0)

@@ -1,7 +1,7 @@
 """The currencies that Stripe can present, each with its four facts.
 
-Sources: Stripe's "Supported currencies" page (presentment list, zero-decimal, three-decimal and special-case currencies,
-minimum charge amounts) and ISO 4217 (minor units) through the package `iso4217`.
+Sources: Stripe's "Supported currencies" page (presentment list, zero-decimal, three-decimal and special-case
+currencies, minimum charge amounts) and ISO 4217 (minor units) through the package `iso4217`.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class Event(Identified):
     version = fields.IntField()
     position: int = fields.BigIntField()
     xid: int = fields.BigIntField()
-    previous_status: str | None = fields.CharField(max_length=24, null=True)
+    previous_status = fields.CharField(max_length=24, null=True)
     status = fields.CharField(max_length=24)
     payer_id: UUID | None = fields.UUIDField(null=True)
     host_id: UUID | None = fields.UUIDField(null=True)

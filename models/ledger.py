@@ -66,7 +66,7 @@ class LedgerTransaction(Identified):
     payment_id: UUID | None = fields.UUIDField(null=True)
     refund_id: UUID | None = fields.UUIDField(null=True)
     stripe_account = fields.CharField(max_length=64, default="")
-    stripe_object_id: str | None = fields.CharField(max_length=64, null=True)
+    stripe_object_id = fields.CharField(max_length=64, null=True)
 
     class Meta:
         table = "ledger_transactions"

@@ -73,7 +73,8 @@ class Money:
         """The integer amount for Stripe's API."""
         facts = currency_by_code(self.currency)
         shift = facts.wire_exponent - facts.decimals
-        return self.minor * 10**shift if shift >= 0 else self.minor // 10**-shift
+        factor: int = 10 ** abs(shift)
+        return self.minor * factor if shift >= 0 else self.minor // factor
 
     @property
     def amount(self) -> Decimal:

@@ -72,10 +72,12 @@ class Refund(Changing):
     fee_minor: int = fields.BigIntField(default=0)
     host_minor: int = fields.BigIntField(default=0)
     status = fields.CharEnumField(RefundStatus, max_length=24, default=RefundStatus.PENDING)
-    reason: RefundReason | None = fields.CharEnumField(RefundReason, max_length=32, null=True)
+    reason: RefundReason | None = fields.CharEnumField(  # type: ignore[assignment]  # typed as never null
+        RefundReason, max_length=32, null=True
+    )
     origin = fields.CharEnumField(RefundOrigin, max_length=16, default=RefundOrigin.PAYDESK)
-    stripe_refund_id: str | None = fields.CharField(max_length=64, null=True, unique=True)
-    failure_reason: str | None = fields.CharField(max_length=255, null=True)
+    stripe_refund_id = fields.CharField(max_length=64, null=True, unique=True)
+    failure_reason = fields.CharField(max_length=255, null=True)
     requested_by = fields.CharField(max_length=300)
 
     class Meta:

@@ -58,7 +58,8 @@ def _update_sql(model: type[Model], names: tuple[str, ...]) -> str:
     arrays = ", ".join(f"${i}::{sql_type}[]" for i, (_, sql_type, _) in enumerate(columns, 1))
     stamp = ", updated_at = now()" if "updated_at" in model._meta.fields_map else ""
     return (
-        f'UPDATE "{model._meta.db_table}" t SET {assignments}{stamp} FROM unnest({arrays}) AS v({listed}) WHERE t.id = v.id'
+        f'UPDATE "{model._meta.db_table}" t SET {assignments}{stamp}'
+        f" FROM unnest({arrays}) AS v({listed}) WHERE t.id = v.id"
     )
 
 

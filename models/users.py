@@ -13,9 +13,9 @@ class User(Changing):
     external_id = fields.CharField(max_length=255, unique=True)
     email = fields.CharField(max_length=320)
     name = fields.CharField(max_length=255)
-    country: str | None = fields.CharField(max_length=2, null=True)
-    locale: str | None = fields.CharField(max_length=35, null=True)
-    stripe_customer_id: str | None = fields.CharField(max_length=64, null=True, unique=True)
+    country = fields.CharField(max_length=2, null=True)
+    locale = fields.CharField(max_length=35, null=True)
+    stripe_customer_id = fields.CharField(max_length=64, null=True, unique=True)
 
     class Meta:
         table = "users"

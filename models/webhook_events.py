@@ -27,7 +27,7 @@ class WebhookEvent(Identified):
     account = fields.CharField(max_length=64, default="")
     stripe_created_at: datetime = fields.DatetimeField()
     type = fields.CharField(max_length=128)
-    api_version: str | None = fields.CharField(max_length=64, null=True)
+    api_version = fields.CharField(max_length=64, null=True)
     payload: dict[str, Any] = fields.JSONField()
     status = fields.CharEnumField(WebhookEventStatus, max_length=16, default=WebhookEventStatus.RECEIVED)
     attempts = fields.IntField(default=0)
