@@ -24,6 +24,8 @@ Outcome = TypeVar("Outcome")
 
 # Two transactions that met: the same work succeeds when it is done again.
 _TRANSIENT = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+# Around a commit these leave open whether it took place: the connection went, or the server is being stopped.
+_LOST = (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
 _TRIES = 5
 
 
@@ -102,7 +104,7 @@ class Batcher(Generic[Item, Outcome]):
                 return
 
     async def _lane(self) -> None:
-        connection: asyncpg.Connection[Any] | None = None
+        lane = _Lane(self._connect)
         try:
             while True:
                 if not self._queue:
@@ -114,56 +116,81 @@ class Batcher(Generic[Item, Outcome]):
                     await parked
                     continue
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._batch_max))]
-                try:
-                    if connection is None or connection.is_closed():
-                        connection = await self._connect()
-                except (OSError, asyncpg.PostgresError, TimeoutError) as error:
-                    for waiting in batch:
-                        waiting.answer(error)
-                    continue
-                await self._run(connection, batch)
+                await self._run(lane, batch)
         finally:
-            if connection is not None and not connection.is_closed():
-                await connection.close()
+            await lane.close()
 
-    async def _run(self, connection: asyncpg.Connection[Any], batch: list[_Waiting[Item, Outcome]]) -> None:
+    async def _run(self, lane: _Lane, batch: list[_Waiting[Item, Outcome]]) -> None:
         """Run a batch; where it fails as a whole its items run singly, so that a bad one fails alone."""
         try:
-            outcomes = await self._transaction(connection, [waiting.item for waiting in batch])
-        except OutcomeUnknownError as error:
+            outcomes = await self._transaction(lane, [waiting.item for waiting in batch])
+        except (OutcomeUnknownError, ConnectionError) as error:
             for waiting in batch:
                 waiting.answer(error)
-        except Exception as error:  # noqa: BLE001  every waiting caller is given it
+        except Exception as error:  # noqa: BLE001 (its caller gets it)
             if len(batch) == 1:
                 batch[0].answer(error)
                 return
             log.warning("batching.singly", batch=self._name, items=len(batch), error=type(error).__name__)
             for waiting in batch:
-                await self._run(connection, [waiting])
+                await self._run(lane, [waiting])
         else:
             for waiting, outcome in zip(batch, outcomes, strict=True):
                 waiting.answer(outcome)
 
-    async def _transaction(
-        self, connection: asyncpg.Connection[Any], items: Sequence[Item]
-    ) -> Sequence[Outcome | Exception]:
+    async def _transaction(self, lane: _Lane, items: Sequence[Item]) -> Sequence[Outcome | Exception]:
         for attempt in range(1, _TRIES + 1):
-            transaction = connection.transaction()
+            connection = await lane.connection()
             try:
-                await transaction.start()
-                outcomes = await self._flush(connection, items)
+                return await self._once(connection, items)
             except _TRANSIENT:
-                await transaction.rollback()
                 if attempt == _TRIES:
                     raise
-                continue
-            except BaseException:
-                if not connection.is_closed():
-                    await transaction.rollback()
-                raise
-            try:
-                await transaction.commit()
-            except (OSError, asyncpg.InterfaceError, asyncpg.PostgresConnectionError) as error:
-                raise OutcomeUnknownError from error
-            return outcomes
+            except Exception as error:
+                # Lost before the commit: nothing was written, and the same work goes to a new connection.
+                if attempt == _TRIES or not connection.is_closed() or isinstance(error, OutcomeUnknownError):
+                    raise
         raise AssertionError("unreachable")
+
+    async def _once(self, connection: asyncpg.Connection[Any], items: Sequence[Item]) -> Sequence[Outcome | Exception]:
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            outcomes = await self._flush(connection, items)
+        except BaseException:
+            if not connection.is_closed():
+                await transaction.rollback()
+            raise
+        if len(outcomes) != len(items):
+            await transaction.rollback()
+            raise RuntimeError(f"{self._name}: {len(outcomes)} outcomes for {len(items)} items")
+        try:
+            await transaction.commit()
+        except _LOST as error:
+            raise OutcomeUnknownError from error
+        return outcomes
+
+
+class _Lane:
+    """A connection that is opened when it is needed, and anew when it was lost."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._connection: asyncpg.Connection[Any] | None = None
+
+    async def connection(self) -> asyncpg.Connection[Any]:
+        """The open connection.
+
+        Raises: ConnectionError where there is none to be had.
+        """
+        if self._connection is None or self._connection.is_closed():
+            try:
+                self._connection = await self._connect()
+            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                raise ConnectionError("the database cannot be reached") from error
+        return self._connection
+
+    async def close(self) -> None:
+        """Let it go."""
+        if self._connection is not None and not self._connection.is_closed():
+            await self._connection.close()
