@@ -25,7 +25,7 @@ from services.rate_limiter import Priority, RateExceededError
 from services.stripe_requests import StripeRequest, encode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from services.circuit_breaker import CircuitBreaker
     from services.rate_limiter import RateLimiter
@@ -41,7 +41,9 @@ log = structlog.get_logger("stripe")
 API_VERSION: Final = "2026-10-28.endive"
 _TOO_MANY: Final = 429
 _CONFLICT: Final = 409
+_UNAUTHORIZED: Final = 401
 _SERVER_ERROR: Final = 500
+_KEY_REFUSED_S: Final = 30.0
 _BACKOFF_S: Final = 0.25
 _BACKOFF_AT_MOST_S: Final = 4.0
 _TRIES: Final = 4
@@ -145,7 +147,7 @@ class StripeGateway:
         connector = aiohttp.TCPConnector(limit=config.connections, keepalive_timeout=60)
         timeout = aiohttp.ClientTimeout(total=config.timeout_s)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
-        self._http = stripe.AIOHTTPClient(session=self._session, timeout=timeout)  # type: ignore[arg-type]
+        self._http = stripe.AIOHTTPClient(session=self._session, timeout=timeout)
         self._headers = {
             "Authorization": f"Bearer {config.secret_key}",
             "Stripe-Version": API_VERSION,
@@ -215,12 +217,12 @@ class StripeGateway:
 
     async def _try(self, request: StripeRequest, priority: Priority) -> StripeResponse:
         if not self.breaker.allow():
-            raise StripeNotSent("the circuit to Stripe is open", retry_after_s=max(1.0, self.breaker.retry_after_s))
+            raise _held_back("the circuit to Stripe is open", max(1.0, self.breaker.retry_after_s))
         try:
             await self._limiter.acquire(priority)
         except RateExceededError:
             self.breaker.abandoned()
-            raise StripeNotSent("too many calls to Stripe", retry_after_s=2.0) from None
+            raise _held_back("too many calls to Stripe", 2.0) from None
         except BaseException:
             self.breaker.abandoned()
             raise
@@ -246,13 +248,13 @@ class StripeGateway:
             url, body = f"{url}?{request.body}" if request.body else url, None
         try:
             content, status, answer = await self._http.request_async(request.method, url, headers, body)
-            parsed = orjson.loads(content)
+            parsed = _object(content)
         except stripe.APIConnectionError as error:
             self.breaker.failed()
             if isinstance(error.__cause__, aiohttp.ClientConnectorError):
                 raise StripeNotSent("no connection to Stripe", retry_after_s=2.0) from error
             raise StripeUnknownOutcome("no answer from Stripe") from error
-        except (aiohttp.ClientError, TimeoutError, orjson.JSONDecodeError) as error:
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             self.breaker.failed()
             raise StripeUnknownOutcome("half an answer from Stripe") from error
         except BaseException:
@@ -270,21 +272,57 @@ class StripeGateway:
         self.breaker.succeeded()
         if status < 400:
             return StripeResponse(status, body, request_id, headers.get("Idempotent-Replayed") == "true")
-        error = body.get("error") or {}
-        log.info("stripe.refused", status=status, code=error.get("code"), param=error.get("param"), request_id=request_id)
+        error = body.get("error")
+        error = error if isinstance(error, dict) else {"code": error}
+        code = error.get("code")
+        log.info("stripe.refused", status=status, code=code, param=error.get("param"), request_id=request_id)
         if status == _TOO_MANY:
-            wait = float(headers.get("Retry-After") or 1)
-            not_sent = StripeNotSent("Stripe's rate limit", retry_after_s=wait, request_id=request_id)
+            wait_s = _retry_after_s(headers)
+            not_sent = StripeNotSent("Stripe's rate limit", retry_after_s=wait_s, request_id=request_id)
             not_sent.may_retry = headers.get("Stripe-Should-Retry") != "false"
             raise not_sent
-        if status == _CONFLICT and error.get("code") == "idempotency_key_in_use":
+        if status == _UNAUTHORIZED:
+            # The key was rolled or revoked: what is under way waits for the right one.
+            log.error("stripe.key_refused", request_id=request_id)
+            raise _held_back("Stripe does not take our key", _KEY_REFUSED_S, request_id=request_id)
+        if status == _CONFLICT and code == "idempotency_key_in_use":
             raise StripeUnknownOutcome("the same request is under way", request_id=request_id)
+        if error.get("type") == "idempotency_error":
+            # Something else was sent under this key before: what became of that, only the lists can tell.
+            other = StripeUnknownOutcome("the key was used for another request", status=status, request_id=request_id)
+            other.may_retry = False
+            raise other
         kind = StripeCardError if status == 402 else StripeInvalidRequest
         raise kind(status, error, request_id=request_id)
 
     def _delay(self, attempt: int, error: StripeError) -> float:
         """Full jitter over an exponential backoff, but no less than Stripe asks for."""
-        ceiling = min(_BACKOFF_AT_MOST_S, _BACKOFF_S * 2**attempt)
+        ceiling = min(_BACKOFF_AT_MOST_S, _BACKOFF_S * 2.0**attempt)
         least = error.retry_after_s if isinstance(error, StripeNotSent) and error.request_id else 0.0
         return max(least, self._random() * ceiling)
 
+
+def _object(content: bytes) -> dict[str, Any]:
+    """The JSON object of an answer.
+
+    Raises: ValueError.
+    """
+    body = orjson.loads(content)
+    if not isinstance(body, dict):
+        raise ValueError("Stripe answers with objects")  # noqa: TRY004 (as for JSON that is none)
+    return body
+
+
+def _held_back(why: str, retry_after_s: float, *, request_id: str | None = None) -> StripeNotSent:
+    """Nothing is sent, and trying again at once would not change that."""
+    error = StripeNotSent(why, retry_after_s=retry_after_s, request_id=request_id)
+    error.may_retry = False
+    return error
+
+
+def _retry_after_s(headers: Mapping[str, str]) -> float:
+    """Seconds of the header; a second where it is missing, or a date, as proxies may write it."""
+    try:
+        return max(0.0, float(headers.get("Retry-After") or 1))
+    except ValueError:
+        return 1.0
