@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import chain, repeat
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import orjson
 import structlog
@@ -191,6 +191,18 @@ def new_step(operation_id: UUID, planned: PlannedStep, *, attempt: int = 1) -> O
     )  # fmt: skip
 
 
+async def _stored(connection: AnyConnection, step: OperationStep) -> OperationStep:
+    """Store a step about to be sent; where another process has stored it already, what it stored is what is sent."""
+    await insert_rows(connection, OperationStep, [step], conflict="ON CONFLICT DO NOTHING")
+    record = await connection.fetchrow(
+        "SELECT * FROM operation_steps WHERE operation_id = $1 AND step = $2 AND attempt = $3",
+        step.operation_id, step.step, step.attempt,
+    )  # fmt: skip
+    if record is None:
+        raise RuntimeError("a step that was stored is not there")
+    return from_record(OperationStep, record)
+
+
 def stored_request(step: OperationStep) -> StripeRequest:
     """The request of a stored step, with its key: the same bytes each time."""
     return StripeRequest(
@@ -223,7 +235,10 @@ async def finish(
 
 async def record_answers(connection: AnyConnection, steps: Sequence[tuple[UUID, str, Answer]]) -> None:
     """Store what Stripe said to steps (operation, step, answer), inside the settling transaction."""
-    statuses, requests, objects, outcomes = [], [], [], []
+    statuses: list[str] = []
+    requests: list[str | None] = []
+    objects: list[str | None] = []
+    outcomes: list[str] = []
     for _, _, answer in steps:
         if isinstance(answer, Refusal):
             statuses.append(StepStatus.REFUSED.value)
@@ -276,6 +291,7 @@ class Operations:
         """Send what is left of the operation's steps and settle it; `planned` are the steps stored at reserve.
 
         Raises: StripeUnavailable where the outcome is not known yet; the operation goes on by itself.
+            OperationInProgress where only a person can tell what happened: it is parked.
         """
         finished = self._finished_here.setdefault(operation.id, asyncio.Event())
         try:
@@ -287,6 +303,11 @@ class Operations:
         except (StripeUnavailable, OperationInProgress):
             await self._release(services, operation)
             raise
+        except LookupError as error:
+            if type(error) is not LookupError:  # a KeyError is a bug
+                raise
+            await self._park(services, operation, str(error))
+            raise OperationInProgress(retry_after_seconds=RETRY_AT_MOST_S) from error
         finally:
             self._finished_here.pop(operation.id, None)
             finished.set()
@@ -359,9 +380,8 @@ class Operations:
                 break
             if next_step is None:
                 break
-            step = new_step(operation.id, next_step)
             async with services.database.transaction() as connection:
-                await insert_rows(connection, OperationStep, [step], conflict="ON CONFLICT DO NOTHING")
+                step = await _stored(connection, new_step(operation.id, next_step))
                 await record_answers(
                     connection, [(operation.id, name, answer) for name, answer in answers.by_step.items()]
                 )
@@ -373,7 +393,8 @@ class Operations:
         self, services: Services, kind: OperationKind, operation: Operation, step: OperationStep, priority: Priority
     ) -> Answer:
         """Stripe's answer to a step: by sending it, again if need be, or by finding what it made."""
-        if step.created_at is not None and services.clock() - step.created_at > REPLAYABLE_FOR:
+        stored_at = cast("datetime | None", step.created_at)  # a step that was planned just now has none
+        if stored_at is not None and services.clock() - stored_at > REPLAYABLE_FOR:
             return await self._found_or_anew(services, kind, operation, step, priority)
         try:
             return await services.stripe.send(stored_request(step), priority=priority)
@@ -396,7 +417,7 @@ class Operations:
             path=step.path, body=step.body, stripe_account=step.stripe_account, api_version=step.api_version,
         )  # fmt: skip
         async with services.database.transaction() as connection:
-            await insert_rows(connection, OperationStep, [again], conflict="ON CONFLICT DO NOTHING")
+            again = await _stored(connection, again)
         log.info("operations.new_attempt", operation=str(operation.id), step=step.step, attempt=again.attempt)
         try:
             return await services.stripe.send(stored_request(again), priority=priority)
@@ -426,11 +447,9 @@ class Operations:
 
     async def _recover_one(self, services: Services, operation: Operation) -> None:
         try:
-            await self.complete(services, operation, priority=Priority.BACKGROUND)
+            _ = await self.complete(services, operation, priority=Priority.BACKGROUND)
         except (StripeUnavailable, OperationInProgress):
             log.warning("operations.still_unknown", operation=str(operation.id), attempts=operation.attempts)
-        except LookupError as error:
-            await self._park(services, operation, str(error))
         except Exception:
             # A bug in one operation must not keep the others from their end; its lease brings it back.
             log.exception("operations.recovery_failed", operation=str(operation.id), kind=operation.kind)
