@@ -1,4 +1,4 @@
-"""Every setting, with its type, default and unit. Names in the environment: `PAYDESK_` and the field, unless aliased."""
+"""Every setting, with its type, default and unit. In the environment: `PAYDESK_` and the field, unless aliased."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class FeeRule(BaseModel):
 
 
 def _setting(default: Any, description: str, *, name: str | None = None, **constraints: Any) -> Any:
-    alias = {"validation_alias": AliasChoices(name)} if name else {}
-    return Field(default=default, description=description, **alias, **constraints)
+    alias = AliasChoices(name) if name else None
+    return Field(default=default, description=description, validation_alias=alias, **constraints)
 
 
 class Settings(BaseSettings):
@@ -55,7 +55,9 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = _setting(
         None, "postgresql://… of PostgreSQL 15 or newer; embedded where unset.", name="DATABASE_URL"
     )
-    redis_url: SecretStr | None = _setting(None, "redis://… of Redis or Valkey; embedded where unset.", name="REDIS_URL")
+    redis_url: SecretStr | None = _setting(
+        None, "redis://… of Redis or Valkey; embedded where unset.", name="REDIS_URL"
+    )
     database_pool: int = _setting(12, "Connections for hand-written SQL.", ge=1)
     orm_pool: int = _setting(6, "Connections of the ORM.", ge=1)
     batch_lanes: int = _setting(2, "Connections that each batch of payments writes with.", ge=1)
@@ -89,11 +91,15 @@ class Settings(BaseSettings):
     jwt_audience: str | None = _setting(None, "The `aud` that tokens must have, if set.")
 
     return_urls: Annotated[tuple[str, ...], NoDecode] = _setting(
-        (), "URL prefixes that guests and hosts may be sent back to, comma-separated. http://localhost:3000 in development."
+        (),
+        "URL prefixes that guests and hosts may be sent back to, comma-separated. http://localhost:3000 in development.",
     )
-    return_url: str | None = _setting(None, "Where a guest comes back to, if the front end does not say; else the first prefix.")
+    return_url: str | None = _setting(
+        None, "Where a guest comes back to, if the front end does not say; else the first prefix."
+    )
     allowed_origins: Annotated[tuple[str, ...], NoDecode] = _setting(
-        (), "Origins of browsers that may open websockets and call the API, comma-separated; the server's own always may."
+        (),
+        "Origins of browsers that may open websockets and call the API, comma-separated; the server's own always may.",
     )
 
     platform_country: str = _setting("US", "The platform's own country, ISO 3166 alpha-2.", min_length=2, max_length=2)

@@ -57,7 +57,7 @@ class ChangeSet:
         activity_id: UUID | None = None,
         actor: str | None = None,
     ) -> None:
-        """Record a change of a subject that people follow: its version and position move on, and the caller writes them.
+        """Record a change of a subject that is followed: its version and position move on, and the caller writes them.
 
         A creation has no `previous_status` and keeps the version it was made with.
         """

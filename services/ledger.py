@@ -132,7 +132,8 @@ class LedgerBatch:
                    v.available_on
             FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
                         $8::timestamptz[])
-                AS v(id, reference, stripe_account, balance_transaction_id, currency, amount_minor, fee_minor, available_on)
+                AS v(id, reference, stripe_account, balance_transaction_id, currency, amount_minor, fee_minor,
+                     available_on)
             JOIN ledger_transactions t ON t.reference = v.reference
             ON CONFLICT DO NOTHING
             """,

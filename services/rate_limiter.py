@@ -123,8 +123,9 @@ class RateLimiter:
     async def _shared(self, block: int) -> float:
         if self._redis is not None:
             try:
-                wait = await self._redis.eval(  # type: ignore[misc]
-                    _LEASE, 1, self._key, str(block), str(1e6 / self._rate), str(max(_BURST_S * 1e6, block * 1e6 / self._rate))
+                burst_s = max(_BURST_S, block / self._rate)
+                wait = await self._redis.eval(
+                    _LEASE, 1, self._key, str(block), str(1e6 / self._rate), str(burst_s * 1e6)
                 )
             except (RedisError, OSError):
                 if not self._alone:
