@@ -1,0 +1,52 @@
+"""Reading the audit trail."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import orjson
+
+from models.audit import AuditEntry
+from models.base import from_record
+from services.errors import Unauthenticated
+from services.viewer import Role
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from services.core import Services
+    from services.pages import Page, PageRequest
+    from services.viewer import Viewer
+
+
+async def list_audit_entries(
+    services: Services, *, viewer: Viewer | None, subject_id: UUID | None, page: PageRequest
+) -> Page[AuditEntry]:
+    """A page of the audit trail, or of one subject's part of it, newest first; for admins.
+
+    Raises: Unauthenticated, Forbidden.
+    """
+    if viewer is None:
+        raise Unauthenticated
+    viewer.require(Role.ADMIN)
+    subject, values = ("true", []) if subject_id is None else ("e.subject_id = $1", [subject_id])
+    keys, cursors = page.conditions("e.id", len(values) + 1)
+    sql = f"SELECT e.* FROM audit_entries e WHERE {subject}{keys}{page.order('e.id')}"
+    records = await services.database.pool.fetch(sql, *values, *cursors)
+    return page.page([from_record(AuditEntry, record) for record in records])
+
+
+def entry_hash(entry: AuditEntry) -> str:
+    """SHA-256, in hexadecimal, of all that an entry says as JSON, with sorted keys and times in UTC."""
+    content = {
+        "id": entry.id,
+        "created_at": entry.created_at,
+        "actor": entry.actor,
+        "action": entry.action,
+        "subject_type": entry.subject_type,
+        "subject_id": entry.subject_id,
+        "before": entry.before,
+        "after": entry.after,
+    }
+    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z)).hexdigest()

@@ -1,0 +1,193 @@
+"""Related rows, gathered over one request: however many things ask, each kind of row costs one statement.
+
+A loader gives what belongs to something that the viewer already sees, except `visible`, which decides.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from aiodataloader import DataLoader
+
+from models.activities import Activity
+from models.base import from_record
+from models.connect_accounts import ConnectAccount
+from models.payments import Payment, PaymentAllocation
+from models.refunds import Refund
+from models.rsvps import Rsvp
+from models.users import User
+from services.errors import DomainError
+from services.history import payment_histories
+from services.movements import Movement, movements_of
+from services.visibility import visible_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Hashable, Iterable
+    from uuid import UUID
+
+    from tortoise.models import Model
+
+    from services.core import Services
+    from services.live import LiveChange
+    from services.pages import Page, PageRequest
+    from services.viewer import Viewer
+
+Row = TypeVar("Row", bound="Model")
+Key = TypeVar("Key", bound="Hashable")
+Value = TypeVar("Value")
+
+
+class Loaders:
+    """The loaders of one request."""
+
+    def __init__(self, services: Services, viewer: Viewer | None) -> None:
+        self._services = services
+        self._viewer = viewer
+        self._visible: dict[type[Model], DataLoader[UUID, Any]] = {}
+
+    @cached_property
+    def users(self) -> DataLoader[UUID, User]:
+        """By id, of rows that others point at: there is one."""
+        return self._required(User)
+
+    @cached_property
+    def users_by_external_id(self) -> DataLoader[str, User | None]:
+        """By the platform's own id."""
+        return self._rows(User, "external_id")
+
+    @cached_property
+    def activities(self) -> DataLoader[UUID, Activity]:
+        """By id, of rows that others point at: there is one."""
+        return self._required(Activity)
+
+    @cached_property
+    def payments(self) -> DataLoader[UUID, Payment]:
+        """By id, of rows that others point at: there is one."""
+        return self._required(Payment)
+
+    @cached_property
+    def payments_by_rsvp(self) -> DataLoader[UUID, Payment | None]:
+        """By the id of the RSVP that it pays for."""
+        return self._rows(Payment, "rsvp_id")
+
+    @cached_property
+    def rsvps(self) -> DataLoader[UUID, Rsvp]:
+        """By id, of rows that others point at: there is one."""
+        return self._required(Rsvp)
+
+    @cached_property
+    def connect_accounts(self) -> DataLoader[UUID, ConnectAccount]:
+        """By id, of rows that others point at: there is one."""
+        return self._required(ConnectAccount)
+
+    @cached_property
+    def live_accounts(self) -> DataLoader[UUID, ConnectAccount | None]:
+        """By the id of the host: the account that is not deauthorized."""
+        return self._rows(ConnectAccount, "user_id", "AND deauthorized_at IS NULL")
+
+    @cached_property
+    def allocations(self) -> DataLoader[UUID, list[PaymentAllocation]]:
+        """By the id of the payment: who gets what of it."""
+        return _loader(self._allocations)
+
+    @cached_property
+    def movements(self) -> DataLoader[UUID, list[Movement]]:
+        """By the id of the payment."""
+        return _loader(self._movements)
+
+    @cached_property
+    def histories(self) -> DataLoader[tuple[UUID, int | None, str | None], Page[LiveChange]]:
+        """By the id of the payment and the page that is wanted (`first`, `after`)."""
+        return _loader(self._histories)
+
+    @cached_property
+    def refunds(self) -> DataLoader[tuple[UUID, PageRequest], Page[Refund]]:
+        """By the id of the payment and the page that is wanted."""
+        return _loader(self._refunds)
+
+    def visible(self, model: type[Row]) -> DataLoader[UUID, Row | None]:
+        """By id, only what the viewer may see."""
+        if model not in self._visible:
+
+            async def load(ids: list[UUID]) -> list[Row | None]:
+                rows = await visible_rows(self._services, viewer=self._viewer, model=model, ids=ids)
+                return [rows.get(id_) for id_ in ids]
+
+            self._visible[model] = _loader(load)
+        return self._visible[model]
+
+    async def _fetch(self, sql: str, *parameters: Any) -> list[Any]:
+        return await self._services.database.pool.fetch(sql, *parameters)
+
+    def _rows(self, model: type[Row], column: str = "id", condition: str = "") -> DataLoader[Any, Row | None]:
+        sql = f'SELECT * FROM "{model._meta.db_table}" WHERE {column} = ANY($1) {condition}'
+
+        async def load(keys: list[Any]) -> list[Row | None]:
+            rows = {record[column]: from_record(model, record) for record in await self._fetch(sql, keys)}
+            return [rows.get(key) for key in keys]
+
+        return _loader(load)
+
+    def _required(self, model: type[Row]) -> DataLoader[UUID, Row]:
+        sql = f'SELECT * FROM "{model._meta.db_table}" WHERE id = ANY($1)'
+
+        async def load(ids: list[UUID]) -> list[Row]:
+            rows = {record["id"]: from_record(model, record) for record in await self._fetch(sql, ids)}
+            return [rows[id_] for id_ in ids]
+
+        return _loader(load)
+
+    async def _allocations(self, payment_ids: list[UUID]) -> list[list[PaymentAllocation]]:
+        sql = "SELECT * FROM payment_allocations WHERE payment_id = ANY($1) ORDER BY id"
+        records = await self._fetch(sql, payment_ids)
+        grouped = _grouped(from_record(PaymentAllocation, record) for record in records)
+        return [grouped[id_] for id_ in payment_ids]
+
+    async def _movements(self, payment_ids: list[UUID]) -> list[list[Movement]]:
+        movements = await movements_of(self._services, payment_ids)
+        return [movements.get(id_, []) for id_ in payment_ids]
+
+    async def _histories(self, wanted: list[tuple[UUID, int | None, str | None]]) -> list[Any]:
+        """A service call for each different page that is asked for; one that is refused is refused alone."""
+        found: dict[tuple[UUID, int | None, str | None], Page[LiveChange] | DomainError] = {}
+        for first, after in dict.fromkeys((first, after) for _, first, after in wanted):
+            ids = [id_ for id_, *page in wanted if page == [first, after]]
+            try:
+                pages = await payment_histories(self._services, ids, first=first, after=after)
+            except DomainError as error:
+                found |= {(id_, first, after): error for id_ in ids}
+            else:
+                found |= {(id_, first, after): pages[id_] for id_ in ids}
+        return [found[key] for key in wanted]
+
+    async def _refunds(self, wanted: list[tuple[UUID, PageRequest]]) -> list[Page[Refund]]:
+        """One statement for each different page that is asked for, which is one in a list."""
+        found: dict[tuple[UUID, PageRequest], Page[Refund]] = {}
+        for request in dict.fromkeys(request for _, request in wanted):
+            ids = [id_ for id_, other in wanted if other == request]
+            keys, values = request.conditions("r.id", 2)
+            records = await self._fetch(
+                f"""
+                SELECT page.* FROM unnest($1::uuid[]) AS wanted(id) CROSS JOIN LATERAL (
+                    SELECT r.* FROM refunds r WHERE r.payment_id = wanted.id{keys}{request.order("r.id")}
+                ) page
+                """,
+                ids,
+                *values,
+            )
+            grouped = _grouped(from_record(Refund, record) for record in records)
+            found |= {(id_, request): request.page(grouped[id_]) for id_ in ids}
+        return [found[key] for key in wanted]
+
+
+def _loader(load: Callable[[list[Key]], Coroutine[Any, Any, list[Value]]]) -> DataLoader[Key, Value]:
+    return DataLoader(load)
+
+
+def _grouped(rows: Iterable[Any]) -> dict[UUID, list[Any]]:
+    groups: dict[UUID, list[Any]] = defaultdict(list)
+    for row in rows:
+        groups[row.payment_id].append(row)
+    return groups

@@ -1,0 +1,65 @@
+"""Who may see what, for things asked for by their ids: what one may not see is as if it were not there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from models.activities import Activity
+from models.audit import AuditEntry
+from models.base import from_record
+from models.connect_accounts import ConnectAccount
+from models.payments import Payment
+from models.refunds import Refund
+from models.rsvps import Rsvp
+from models.users import User
+from models.webhook_events import WebhookEvent
+from services.errors import Unauthenticated
+from services.viewer import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Final
+    from uuid import UUID
+
+    from tortoise.models import Model
+
+    from services.core import Services
+    from services.viewer import Viewer
+
+Row = TypeVar("Row", bound="Model")
+
+_ME = "(SELECT id FROM users WHERE external_id = $2)"
+
+# What a user sees of each; None: nothing. A host is known to whoever knows the activities, a guest to the host.
+_SEEN_BY_USERS: Final[Mapping[type[Model], str | None]] = {
+    Activity: "$2::text IS NOT NULL",
+    User: f"""(t.external_id = $2 OR EXISTS (SELECT FROM activities a WHERE a.host_id = t.id)
+        OR EXISTS (SELECT FROM payments p WHERE p.payer_id = t.id AND p.host_id = {_ME}))""",
+    Payment: f"{_ME} IN (t.payer_id, t.host_id)",
+    Rsvp: f"({_ME} = t.user_id OR EXISTS (SELECT FROM activities a WHERE a.id = t.activity_id AND a.host_id = {_ME}))",
+    Refund: f"EXISTS (SELECT FROM payments p WHERE p.id = t.payment_id AND {_ME} IN (p.payer_id, p.host_id))",
+    ConnectAccount: f"{_ME} = t.user_id",
+    AuditEntry: None,
+    WebhookEvent: None,
+}
+_SEEN_BY_ADMINS_ALONE: Final = frozenset({AuditEntry, WebhookEvent})
+
+
+async def visible_rows(
+    services: Services, *, viewer: Viewer | None, model: type[Row], ids: Sequence[UUID]
+) -> dict[UUID, Row]:
+    """Those of the rows that the viewer may see, by id, in one statement.
+
+    Raises: Unauthenticated.
+    """
+    if viewer is None:
+        raise Unauthenticated
+    if model in _SEEN_BY_ADMINS_ALONE and viewer.role is not Role.ADMIN:
+        return {}
+    sql = f'SELECT t.* FROM "{model._meta.db_table}" t WHERE t.id = ANY($1)'
+    parameters: list[object] = [list(ids)]
+    if not viewer.sees_everything:
+        sql += f" AND {_SEEN_BY_USERS[model]}"
+        parameters.append(viewer.external_id)
+    records = await services.database.pool.fetch(sql, *parameters)
+    return {record["id"]: from_record(model, record) for record in records}
