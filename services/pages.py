@@ -53,7 +53,8 @@ class PageRequest:
 
     def conditions(self, column: str, first_parameter: int) -> tuple[str, list[UUID]]:
         """SQL that keeps to the rows between the cursors (starting with AND), and its parameters."""
-        parts, values = [], []
+        parts: list[str] = []
+        values: list[UUID] = []
         for operator, cursor in (("<", self.after), (">", self.before)):
             if cursor is not None:
                 parts.append(f" AND {column} {operator} ${first_parameter + len(values)}")
@@ -70,5 +71,5 @@ class PageRequest:
         kept = list(rows[: self.limit])
         if self.backwards:
             kept.reverse()
-            return Page(kept, has_next=self.before is not None, has_previous=more)
-        return Page(kept, has_next=more, has_previous=self.after is not None)
+            return Page(kept, has_next=self.before is not None, has_previous=more or self.after is not None)
+        return Page(kept, has_next=more or self.before is not None, has_previous=self.after is not None)
