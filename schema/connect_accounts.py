@@ -1,0 +1,176 @@
+"""Hosts' accounts at Stripe."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast
+
+import strawberry
+
+from models.connect_accounts import ConnectAccount as ConnectAccountRow
+from schema.context import Info
+from schema.described import field, input_type, object_type
+from schema.enums import ConnectAccountType, RequirementUrgency
+from schema.errors import Payload
+from schema.ids import global_id
+from schema.money import CurrencyCode, Money
+from schema.nodes import Node
+from schema.users import User
+from services.connect.balance import account_balance
+from services.live import LiveChange
+
+if TYPE_CHECKING:
+    from services.connect.balance import BalanceInCurrency
+
+
+@object_type
+class AccountRequirement:
+    """Something that Stripe wants to know of a host."""
+
+    field: str = strawberry.field(description="What, in Stripe's name: individual.verification.document …")
+    urgency: RequirementUrgency = strawberry.field(description="How soon.")
+    error: str | None = strawberry.field(description="What was wrong with what was handed in.")
+    deadline: datetime | None = strawberry.field(description="Until when.")
+
+    @classmethod
+    def of(cls, entry: dict[str, Any]) -> AccountRequirement:
+        """From an entry of the row."""
+        deadline = entry.get("deadline")
+        return cls(
+            field=entry["field"],
+            urgency=RequirementUrgency(entry["urgency"]),
+            error=entry.get("error"),
+            deadline=None if deadline is None else datetime.fromisoformat(deadline),
+        )
+
+
+@object_type
+class AccountBalance:
+    """What a host has at Stripe in one currency."""
+
+    available: Money = strawberry.field(description="What can be paid out.")
+    pending: Money = strawberry.field(description="What has not settled yet.")
+
+    @classmethod
+    def of(cls, balance: BalanceInCurrency) -> AccountBalance:
+        """From the service's answer."""
+        return cls(available=Money.of(balance.available), pending=Money.of(balance.pending))
+
+
+@object_type
+class ConnectAccount(Node):
+    """A host's account at Stripe. Visible to the host and to the platform."""
+
+    stripe_account_id: str = strawberry.field(description="Stripe's id (acct_…).")
+    type: ConnectAccountType = strawberry.field(description="Who faces the host.")
+    country: str = strawberry.field(description="ISO 3166 alpha-2.")
+    default_currency: CurrencyCode = strawberry.field(description="What it is paid out in where nothing else is said.")
+    onboarding_complete: bool = strawberry.field(description="Whether the host has handed in what onboarding asks for.")
+    charges_enabled: bool = strawberry.field(description="Whether Paydesk can pay this host now.")
+    payouts_enabled: bool = strawberry.field(description="Whether Stripe pays out to the host's bank.")
+    created_at: datetime = strawberry.field(description="When it was asked for.")
+    updated_at: datetime = strawberry.field(description="When it last changed.")
+    row: strawberry.Private[ConnectAccountRow]
+
+    @classmethod
+    def of(cls, row: ConnectAccountRow) -> ConnectAccount:
+        """From the row of an account that Stripe has opened."""
+        return cls(
+            id=global_id("ConnectAccount", row.id),
+            stripe_account_id=row.stripe_account_id or "",
+            type=row.type,
+            country=row.country,
+            default_currency=cast("CurrencyCode", row.default_currency),
+            onboarding_complete=row.details_submitted,
+            charges_enabled=row.can_be_paid,
+            payouts_enabled=row.payouts_enabled,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            row=row,
+        )
+
+    @field
+    async def user(self, info: Info) -> User:
+        """The host."""
+        return User.of(await info.context.loaders.users.load(self.row.user_id))
+
+    @field
+    def requirements(self) -> list[AccountRequirement]:
+        """What Stripe wants to know, the most pressing first."""
+        return [AccountRequirement.of(entry) for entry in self.row.requirements]
+
+    @field
+    async def balance(self, info: Info) -> list[AccountBalance]:
+        """What it holds, an entry for each currency; asked of Stripe each time."""
+        context = info.context
+        balances = await account_balance(context.services, viewer=context.require_viewer(), account=self.row)
+        return [AccountBalance.of(balance) for balance in balances]
+
+
+def account_or_none(row: ConnectAccountRow | None) -> ConnectAccount | None:
+    """An account that Stripe has opened; while it is being opened there is nothing to show."""
+    return None if row is None or row.stripe_account_id is None else ConnectAccount.of(row)
+
+
+@object_type
+class ConnectAccountChange:
+    """One change of a host's account."""
+
+    cursor: str = strawberry.field(
+        description="Pass it as `after` to go on from here, with nothing missed and nothing twice."
+    )
+    occurred_at: datetime = strawberry.field(description="When it changed.")
+    change: strawberry.Private[LiveChange]
+
+    @classmethod
+    def of(cls, change: LiveChange) -> ConnectAccountChange:
+        """From an event of the stream."""
+        return cls(cursor=change.cursor, occurred_at=change.event.created_at, change=change)
+
+    @field
+    async def account(self, info: Info) -> ConnectAccount:
+        """The account as it is now, which may be later than this change."""
+        return ConnectAccount.of(await info.context.loaders.connect_accounts.load(self.change.event.subject_id))
+
+
+@input_type
+class CreateConnectAccountInput:
+    """What kind of account a host wants."""
+
+    type: ConnectAccountType = strawberry.field(
+        default=ConnectAccountType.EXPRESS, description="Who is to face the host."
+    )
+    country: str | None = strawberry.field(
+        default=None, description="ISO 3166 alpha-2; the host's own where nothing is said, else the platform's."
+    )
+    idempotency_key: str = strawberry.field(description="1 to 255 characters, one per intent of the caller.")
+
+
+@object_type
+class CreateConnectAccountPayload(Payload):
+    """What became of it."""
+
+    account: ConnectAccount | None = strawberry.field(default=None, description="The account as it is now.")
+
+
+@input_type
+class CreateOnboardingLinkInput:
+    """Where Stripe's onboarding sends the host afterwards; both are allow-listed."""
+
+    return_url: str = strawberry.field(description="Where the host comes back to, done or not.")
+    refresh_url: str = strawberry.field(description="Where the host is sent if the link is used up: make a new one.")
+
+
+@object_type
+class CreateOnboardingLinkPayload(Payload):
+    """What became of it."""
+
+    url: str | None = strawberry.field(default=None, description="Send the host there. It works once.")
+    expires_at: datetime | None = strawberry.field(default=None, description="When it stops working.")
+
+
+@object_type
+class CreateDashboardLinkPayload(Payload):
+    """What became of it."""
+
+    url: str | None = strawberry.field(default=None, description="Send the host there.")

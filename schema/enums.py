@@ -1,0 +1,76 @@
+"""The enums of the models as clients see them. The schema takes them from here, so that they are described first."""
+
+from __future__ import annotations
+
+from models.activities import PayoutTiming
+from models.connect_accounts import ConnectAccountType, RequirementUrgency
+from models.payments import PaymentStatus
+from models.refunds import RefundReason, RefundStatus
+from models.rsvps import RsvpStatus
+from models.webhook_events import WebhookEventStatus
+from schema.described import expose
+
+__all__ = [
+    "ConnectAccountType", "PaymentStatus", "PayoutTiming", "RefundReason", "RefundStatus", "RequirementUrgency",
+    "RsvpStatus", "WebhookEventStatus",
+]  # fmt: skip
+
+expose(
+    PayoutTiming,
+    IMMEDIATE="With the payment.",
+    AFTER_ACTIVITY="Once the activity has taken place. Cannot be chosen yet.",
+)
+expose(
+    ConnectAccountType,
+    EXPRESS="Stripe's Express dashboard; the platform bears fees and losses.",
+    STANDARD="Stripe's own dashboard; the host bears fees, Stripe losses. Cannot be paid by Paydesk yet.",
+    CUSTOM="No dashboard: the platform asks for everything itself.",
+)
+expose(
+    RequirementUrgency,
+    PAST_DUE="Too late: what the account may do is limited until it is met.",
+    CURRENTLY_DUE="Wanted by its deadline.",
+    PENDING_VERIFICATION="Handed in; Stripe checks it.",
+    EVENTUALLY_DUE="Wanted some day.",
+)
+expose(
+    PaymentStatus,
+    PENDING="Stripe has not said anything yet.",
+    REQUIRES_ACTION="The guest must do something, such as 3-D Secure: see `nextAction`.",
+    PROCESSING="The guest's bank works on it, for days with some methods.",
+    AUTHORIZED="The money is reserved; it can be captured until `captureBefore`.",
+    SUCCEEDED="The money was taken.",
+    FAILED="Declined: see `failure`. It can be tried again while the seats are held.",
+    CANCELED="Called off; no money was taken, and none will be.",
+    PARTIALLY_REFUNDED="A part was given back.",
+    REFUNDED="All was given back.",
+)
+expose(
+    RefundStatus,
+    PENDING="On its way; it counts against what is left to refund.",
+    REQUIRES_ACTION="The guest must say where the money should go.",
+    SUCCEEDED="Made; a bank may still send it back.",
+    FAILED="It could not be made, or came back; its amount is refundable again.",
+    CANCELED="Called off; its amount is refundable again.",
+)
+expose(
+    RefundReason,
+    REQUESTED_BY_CUSTOMER="The guest asked for it.",
+    DUPLICATE="The guest paid twice.",
+    FRAUDULENT="Someone else paid with the guest's card.",
+    ACTIVITY_CANCELED="The activity does not take place, or not with this guest.",
+)
+expose(
+    RsvpStatus,
+    HELD="Held for a payment that is under way, until it is made or the hold runs out.",
+    CONFIRMED="Paid for.",
+    CANCELED="Given up; the seats are free again.",
+    EXPIRED="Not paid in time; the seats are free again.",
+)
+expose(
+    WebhookEventStatus,
+    RECEIVED="Stored; it is handled soon, or again after a failure.",
+    PROCESSED="Handled.",
+    FAILED="Given up after its last try; it can be replayed.",
+    IGNORED="Of a type that nothing here wants.",
+)

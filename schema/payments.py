@@ -1,0 +1,217 @@
+"""Payments."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import strawberry
+
+from models.money import Money as Amount
+from models.payments import Payment as PaymentRow
+from models.payments import PaymentAllocation
+from schema import payment_changes, refunds, rsvps
+from schema.activities import Activity
+from schema.context import Info
+from schema.described import field, object_type
+from schema.enums import PaymentStatus
+from schema.ids import global_id
+from schema.ledger import LedgerMovement
+from schema.money import Money
+from schema.nodes import Node
+from schema.pages import After, First, page_request
+from schema.payment_methods import PaymentMethod
+from schema.users import User
+from services.viewer import Role
+
+if TYPE_CHECKING:
+    from schema.payment_changes import PaymentStatusChangeConnection
+    from schema.refunds import RefundConnection
+    from schema.rsvps import Rsvp
+
+
+@object_type
+class PaymentFailure:
+    """Why the last try did not work."""
+
+    code: str = strawberry.field(description="Stripe's error code: card_declined …")
+    decline_code: str | None = strawberry.field(description="Stripe's decline code: insufficient_funds …")
+    message: str = strawberry.field(description="Fit to be shown to the guest.")
+    retryable: bool = strawberry.field(description="False where trying the same card again cannot help.")
+
+
+@object_type
+class NextAction:
+    """What the guest must still do; the client hands `clientSecret` to Stripe.js or opens `redirectUrl`."""
+
+    type: str = strawberry.field(description="Stripe's word for it: redirect_to_url, use_stripe_sdk …")
+    redirect_url: str | None = strawberry.field(
+        description="A page to send the guest to, where there is one. For the payer alone."
+    )
+
+
+@object_type
+class PaymentSplit:
+    """One host's part of a payment."""
+
+    amount: Money = strawberry.field(description="The host's part, net of the platform's fee.")
+    transferred: bool = strawberry.field(description="Whether all of it has left for the host's account.")
+    reversed_amount: Money = strawberry.field(description="What was taken back of it for refunds.")
+    row: strawberry.Private[PaymentAllocation]
+
+    @classmethod
+    def of(cls, row: PaymentAllocation) -> PaymentSplit:
+        """From its row."""
+        return cls(
+            amount=Money.of(Amount(row.amount_minor, row.currency)),
+            transferred=row.stripe_transfer_id is not None or 0 < row.amount_minor <= row.transferred_minor,
+            reversed_amount=Money.of(Amount(row.reversed_minor, row.currency)),
+            row=row,
+        )
+
+    @field
+    async def host(self, info: Info) -> User:
+        """Whose part it is."""
+        return User.of(await info.context.loaders.users.load(self.row.host_id))
+
+
+@object_type
+class Payment(Node):
+    """A guest's payment. Visible to the guest, to the host of the activity, and to the platform."""
+
+    status: PaymentStatus = strawberry.field(description="Where it stands.")
+    version: int = strawberry.field(description="Grows by one with each change of state: the larger is the later.")
+    capture_before: datetime | None = strawberry.field(description="When an authorization runs out.")
+    stripe_payment_intent_id: str | None = strawberry.field(description="Stripe's id (pi_…), once Stripe knows of it.")
+    created_at: datetime = strawberry.field(description="When it was asked for.")
+    updated_at: datetime = strawberry.field(description="When it last changed.")
+    row: strawberry.Private[PaymentRow]
+
+    @classmethod
+    def of(cls, row: PaymentRow) -> Payment:
+        """From its row."""
+        return cls(
+            id=global_id("Payment", row.id),
+            status=row.status,
+            version=row.version,
+            capture_before=row.capture_before,
+            stripe_payment_intent_id=row.stripe_payment_intent_id,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            row=row,
+        )
+
+    @field
+    def amount(self) -> Money:
+        """What was asked for; with `captureLater`, what was authorized."""
+        return Money.of(self.row.amount)
+
+    @field
+    def captured_amount(self) -> Money:
+        """What was captured; `amount` is what was authorized."""
+        return Money.of(self.row.captured)
+
+    @field
+    def refunded_amount(self) -> Money:
+        """What was given back."""
+        return Money.of(self.row.refunded)
+
+    @field
+    def refundable_amount(self) -> Money:
+        """What can still be given back; refunds under way are taken off."""
+        return Money.of(self.row.refundable)
+
+    @field
+    def platform_fee(self) -> Money:
+        """The platform's part, before refunds."""
+        return Money.of(self.row.platform_fee)
+
+    @field
+    def host_amount(self) -> Money:
+        """What the hosts get of it, before refunds; like `platformFee` in the currency of `amount`."""
+        return Money.of(self.row.host_amount)
+
+    @field
+    async def payer(self, info: Info) -> User:
+        """The guest."""
+        return User.of(await info.context.loaders.users.load(self.row.payer_id))
+
+    @field
+    async def activity(self, info: Info) -> Activity | None:
+        """What it pays for."""
+        if self.row.activity_id is None:
+            return None
+        return Activity.of(await info.context.loaders.activities.load(self.row.activity_id))
+
+    @field
+    async def rsvp(self, info: Info) -> Annotated[Rsvp, strawberry.lazy("schema.rsvps")] | None:
+        """The seats that it pays for."""
+        if self.row.rsvp_id is None:
+            return None
+        return rsvps.Rsvp.of(await info.context.loaders.rsvps.load(self.row.rsvp_id))
+
+    @field
+    def payment_method(self) -> PaymentMethod | None:
+        """What it was last tried with; null before Stripe has said."""
+        return PaymentMethod.of_payment(self.row)
+
+    @field
+    async def client_secret(self, info: Info) -> str | None:
+        """What Stripe.js needs to go on with it. For the payer alone."""
+        return self.row.client_secret if self.row.client_secret and await self._is_payer(info) else None
+
+    @field
+    async def next_action(self, info: Info) -> NextAction | None:
+        """What the guest must still do; null where there is nothing."""
+        action = self.row.next_action
+        if action is None:
+            return None
+        url = action.get("redirect_url")
+        return NextAction(type=action["type"], redirect_url=url if url and await self._is_payer(info) else None)
+
+    @field
+    def failure(self) -> PaymentFailure | None:
+        """Why the last try did not work; null where it did, or none was made."""
+        row = self.row
+        if row.failure_code is None:
+            return None
+        return PaymentFailure(
+            code=row.failure_code,
+            decline_code=row.failure_decline_code,
+            message=row.failure_message or "",
+            retryable=bool(row.failure_retryable),
+        )
+
+    @field
+    async def refunds(
+        self, info: Info, first: First = None, after: After = None
+    ) -> Annotated[RefundConnection, strawberry.lazy("schema.refunds")]:
+        """What was given back, newest first."""
+        request = page_request(first=first, after=after)
+        page = await info.context.loaders.refunds.load((self.row.id, request))
+        return refunds.RefundConnection.of(page, refunds.Refund.of)
+
+    @field
+    async def splits(self, info: Info) -> list[PaymentSplit]:
+        """Who gets what of it: one entry for each host."""
+        return [PaymentSplit.of(row) for row in await info.context.loaders.allocations.load(self.row.id)]
+
+    @field
+    async def history(
+        self, info: Info, first: First = None, after: After = None
+    ) -> Annotated[PaymentStatusChangeConnection, strawberry.lazy("schema.payment_changes")]:
+        """Every change, its creation first: the same rows that the subscriptions carry."""
+        page = await info.context.loaders.histories.load((self.row.id, first, after))
+        return payment_changes.PaymentStatusChangeConnection.of_changes(page)
+
+    @field
+    async def movements(self, info: Info) -> list[LedgerMovement]:
+        """Where the money is: every movement that this payment caused, from the guest's card to the host's bank."""
+        return [LedgerMovement.of(movement) for movement in await info.context.loaders.movements.load(self.row.id)]
+
+    async def _is_payer(self, info: Info) -> bool:
+        viewer = info.context.viewer
+        if viewer is None or viewer.role is not Role.USER:
+            return False
+        payer = await info.context.loaders.users.load(self.row.payer_id)
+        return payer.external_id == viewer.external_id

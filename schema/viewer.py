@@ -1,0 +1,62 @@
+"""The bearer of the token."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import strawberry
+
+from models.users import User as UserRow
+from schema.connect_accounts import ConnectAccount, account_or_none
+from schema.context import Info
+from schema.described import field, object_type
+from schema.pages import After, Before, Connection, First, Last, page_request
+from schema.payment_lists import PaymentConnection, PaymentFilter, payment_connection
+from schema.rsvps import Rsvp
+from schema.users import User
+from services.payments.reading import Scope
+from services.rsvp_lists import list_own_rsvps
+
+
+@object_type
+class RsvpConnection(Connection[Rsvp]):
+    """A page of a guest's RSVPs, newest first."""
+
+
+@object_type
+class Viewer:
+    """Whoever the token names, guest and host alike."""
+
+    user: User = strawberry.field(description="The person.")
+    row: strawberry.Private[UserRow]
+
+    @classmethod
+    def of(cls, row: UserRow) -> Viewer:
+        """From the person's row."""
+        return cls(user=User.of(row), row=row)
+
+    @field
+    async def connect_account(self, info: Info) -> ConnectAccount | None:
+        """The account that this person is paid to as a host; null before there is one, and after it was cut off."""
+        return account_or_none(await info.context.loaders.live_accounts.load(self.row.id))
+
+    @field
+    async def payments(
+        self,
+        info: Info,
+        filter: Annotated[PaymentFilter | None, strawberry.argument(description="Which of them.")] = None,
+        first: First = None,
+        after: After = None,
+        last: Last = None,
+        before: Before = None,
+    ) -> PaymentConnection:
+        """The payments that this person makes as a guest, newest first."""
+        return await payment_connection(info, Scope.PAID, filter, first=first, after=after, last=last, before=before)
+
+    @field
+    async def rsvps(self, info: Info, first: First = None, after: After = None) -> RsvpConnection:
+        """This person's own RSVPs, newest first."""
+        page = await list_own_rsvps(
+            info.context.services, viewer=info.context.viewer, page=page_request(first=first, after=after)
+        )
+        return RsvpConnection.of(page, Rsvp.of)
