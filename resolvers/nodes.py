@@ -1,0 +1,92 @@
+"""Anything by its id ("Global Object Identification")."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import strawberry
+
+from models.activities import Activity as ActivityRow
+from models.audit import AuditEntry as AuditEntryRow
+from models.connect_accounts import ConnectAccount as ConnectAccountRow
+from models.payments import Payment as PaymentRow
+from models.refunds import Refund as RefundRow
+from models.rsvps import Rsvp as RsvpRow
+from models.users import User as UserRow
+from models.webhook_events import WebhookEvent as WebhookEventRow
+from resolvers.arguments import Id
+from schema.activities import Activity
+from schema.audit import AuditEntry
+from schema.connect_accounts import account_or_none
+from schema.context import Info
+from schema.described import field, object_type
+from schema.ids import parse_id
+from schema.nodes import Node
+from schema.payment_methods import PaymentMethod
+from schema.payments import Payment
+from schema.refunds import Refund
+from schema.rsvps import Rsvp
+from schema.users import User
+from schema.webhook_events import WebhookEvent
+from services.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tortoise.models import Model
+
+    from schema.context import Context
+
+NODES_MAX = 100
+
+
+def node_types() -> Mapping[str, tuple[type[Model], Callable[[Any], Node | None]]]:
+    """Each type of node: the row that its ids are of, and how it is made of one."""
+    return {
+        "Activity": (ActivityRow, Activity.of),
+        "AuditEntry": (AuditEntryRow, AuditEntry.of),
+        "ConnectAccount": (ConnectAccountRow, account_or_none),
+        "Payment": (PaymentRow, Payment.of),
+        "PaymentMethod": (PaymentRow, PaymentMethod.of_payment),
+        "Refund": (RefundRow, Refund.of),
+        "Rsvp": (RsvpRow, Rsvp.of),
+        "User": (UserRow, User.of),
+        "WebhookEvent": (WebhookEventRow, WebhookEvent.of),
+    }
+
+
+async def find_node(context: Context, id_: str) -> Node | None:
+    """The node of that id; None for what is not there, not for the viewer, or no id.
+
+    Raises: Unauthenticated.
+    """
+    context.require_viewer()
+    parsed = parse_id(id_)
+    kind = node_types().get(parsed.type_name) if parsed is not None else None
+    if parsed is None or kind is None:
+        return None
+    model, make = kind
+    row = await context.loaders.visible(model).load(parsed.id)
+    return None if row is None else make(row)
+
+
+@object_type
+class NodeQueries:
+    """Queries by id."""
+
+    @field
+    async def node(self, info: Info, id: Id) -> Node | None:
+        """Anything by its id; null for what is not there or not for the viewer, and for what is no id."""
+        return await find_node(info.context, id)
+
+    @field
+    async def nodes(
+        self,
+        info: Info,
+        ids: Annotated[list[strawberry.ID], strawberry.argument(description="At most 100.")],
+    ) -> list[Node | None]:
+        """Things by their ids, in that order; null for each that is not there or not for the viewer."""
+        if len(ids) > NODES_MAX:
+            raise InvalidInput(path=["ids"], message=f"At most {NODES_MAX} ids can be asked for at once.")
+        return list(await asyncio.gather(*(find_node(info.context, id_) for id_ in ids)))
