@@ -18,7 +18,6 @@ from resolvers.api import export_schema
 from rich.console import Console
 from rich.table import Table
 from services.jobs import run_worker
-from services.metrics import Metrics
 from services.migrations import migrate as run_migrations
 
 from demo import DemoError, run_demo
@@ -123,7 +122,7 @@ def worker() -> None:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        async with open_services(settings, on_call=Metrics().stripe_call) as services:
+        async with open_services(settings) as services:
             await run_worker(services, stop)
         return 0
 

@@ -19,7 +19,6 @@ from resolvers.webhooks import webhook_routes
 from rich.console import Console
 from services.embedded import embedded_parts
 from services.jobs import run_worker
-from services.metrics import Metrics
 from services.migrations import migrate, require_migrated
 from starlette.applications import Starlette
 
@@ -135,8 +134,7 @@ async def serve(settings: Settings) -> None:
             await require_migrated(database_url)
         else:
             await migrate(database_url)
-        metrics = Metrics()
-        services = await stack.enter_async_context(open_services(settings, on_call=metrics.stripe_call))
+        services = await stack.enter_async_context(open_services(settings))
         if parts.database_is_embedded:
             await seed_demo_people(services)
         await stack.enter_async_context(_worker(services))

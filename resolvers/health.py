@@ -9,11 +9,11 @@ import asyncpg
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.exceptions import RedisError
-from services.migrations import pending_migrations
 from starlette.responses import Response
 from starlette.routing import Route
 
 from services.circuit_breaker import BreakerState
+from services.migrations import pending_migrations
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -35,7 +35,7 @@ def health_routes(services: Services) -> list[Route]:
         return _json({"status": status, "failed": failed, "degraded": degraded}, 503 if failed else 200)
 
     async def metrics(_request: Request) -> Response:
-        return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return Response(generate_latest(services.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
 

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from services.batching import Batcher
     from services.database import Database
     from services.live import LiveUpdates
+    from services.metrics import Metrics
     from services.operations import Operations
     from services.payments.reservation import PaymentReservation, ReservedPayment
     from services.payments.settlement import IntentSettlement, SettledPayment
     from services.stripe_gateway import StripeGateway
+    from services.webhooks.inbox import IncomingEvent
     from settings import Settings
 
 
@@ -33,4 +35,6 @@ class Services:
     live: LiveUpdates
     reservations: Batcher[PaymentReservation, ReservedPayment]
     settlements: Batcher[IntentSettlement, SettledPayment]
+    inbox: Batcher[IncomingEvent, bool]
+    metrics: Metrics
     clock: Callable[[], datetime]

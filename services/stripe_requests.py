@@ -130,6 +130,11 @@ def retrieve_payment_intent(intent: str) -> StripeRequest:
     return StripeRequest.build("get", f"/v1/payment_intents/{intent}", {"expand": INTENT_EXPANSIONS})
 
 
+def retrieve_charge(charge: str) -> StripeRequest:
+    """ "Retrieve a charge"."""
+    return StripeRequest.build("get", f"/v1/charges/{charge}")
+
+
 def list_payment_intents(*, customer: str, created_gte: int) -> StripeRequest:
     """ "List all PaymentIntents" of a customer; the list is strongly consistent, the search is not."""
     return StripeRequest.build(
@@ -206,6 +211,11 @@ def create_account(
 def retrieve_account(account: str) -> StripeRequest:
     """ "Retrieve account"."""
     return StripeRequest.build("get", f"/v1/accounts/{account}")
+
+
+def retrieve_capability(account: str, capability: str) -> StripeRequest:
+    """ "Retrieve an Account Capability"."""
+    return StripeRequest.build("get", f"/v1/accounts/{account}/capabilities/{capability}")
 
 
 def list_accounts(*, created_gte: int) -> StripeRequest:

@@ -17,6 +17,7 @@ from services.core import Services
 from services.customers import CreateCustomer
 from services.database import Database
 from services.live import LiveUpdates
+from services.metrics import Metrics
 from services.operations import Operations
 from services.payments.actions import CANCEL_KIND, CAPTURE_KIND, RETRY_KIND
 from services.payments.pay import PayForActivity
@@ -55,17 +56,18 @@ async def open_services(
     settings: Settings,
     *,
     clock: Callable[[], datetime] = utc_now,
-    on_call: Callable[[str, str, float], None] = lambda resource, outcome, seconds: None,
+    metrics: Metrics | None = None,
 ) -> AsyncIterator[Services]:
     """The parts of one process, connected; on leaving, what was submitted is finished and connections are closed.
 
     Args:
         settings: with the database, Redis and Stripe filled in.
-        on_call: told of each try of a call to Stripe (resource, outcome, seconds).
+        metrics: what this process counts with; its own where none are given.
     """
     database_url, redis_url, key = settings.database_url, settings.redis_url, settings.stripe_secret_key
     if database_url is None or redis_url is None or key is None:
         raise ValueError("the database, Redis and Stripe must be known before services are opened")
+    metrics = metrics or Metrics()
     async with AsyncExitStack() as stack:
         database = await stack.enter_async_context(
             Database.open(
@@ -87,28 +89,31 @@ async def open_services(
                 redis, key="paydesk:stripe:rate", rate=settings.stripe_rate, queue_s=settings.stripe_queue_s
             ),
             breaker=CircuitBreaker(failures=settings.breaker_failures, open_s=settings.breaker_open_s),
-            on_call=on_call,
+            on_call=metrics.stripe_call,
         )  # fmt: skip
         stack.push_async_callback(stripe.close)
         live = LiveUpdates(database, redis)
         await live.start()
+        metrics.watch_live(lambda: live.subscribers, lambda: live.delivered)
         stack.push_async_callback(live.close)
         reservations = Batcher(
-            "reservations", database.connect, ReservePayments(settings),
+            "reservations", database.connect, metrics.measured("reservations", ReservePayments(settings)),
             lanes=settings.batch_lanes, batch_max=settings.batch_max,
         )  # fmt: skip
         stack.push_async_callback(reservations.close)
         settlements = Batcher(
-            "settlements", database.connect, SettleIntents(settings, clock),
+            "settlements", database.connect, metrics.measured("settlements", SettleIntents(settings, clock)),
             lanes=settings.batch_lanes, batch_max=settings.batch_max,
         )  # fmt: skip
         stack.push_async_callback(settlements.close)
-        inbox = Batcher("inbox", database.connect, StoreEvents(), lanes=1, batch_max=settings.batch_max)
+        inbox = Batcher(
+            "inbox", database.connect, metrics.measured("inbox", StoreEvents()), lanes=1, batch_max=settings.batch_max
+        )
         stack.push_async_callback(inbox.close)
         yield Services(
             settings=settings, database=database, redis=redis, stripe=stripe,
             operations=Operations(
                 operation_kinds(), lease_s=settings.lease_s, duplicate_wait_s=settings.duplicate_wait_s
             ),
-            live=live, reservations=reservations, settlements=settlements, inbox=inbox, clock=clock,
+            live=live, reservations=reservations, settlements=settlements, inbox=inbox, metrics=metrics, clock=clock,
         )  # fmt: skip

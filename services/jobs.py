@@ -1,0 +1,231 @@
+"""The background jobs of one process. Any number of processes may run them at the same time.
+
+The inbox is worked on as it fills; the others run at intervals. What goes wrong in one run of one job is logged, and
+neither ends the job nor touches the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from services.exclusive import exclusively
+from services.payments.holds import expire_holds
+from services.webhooks.inbox import CHANNEL
+from services.webhooks.processing import by_object, claim_due, process_together
+from services.webhooks.sweeper import sweep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    import asyncpg
+
+    from services.core import Services
+
+log = structlog.get_logger("jobs")
+
+_AT_ONCE: Final = 32
+"""Events that one process handles at the same time."""
+_BACKOFF_S: Final = 1.0
+_BACKOFF_AT_MOST_S: Final = 60.0
+_MEASURE_EVERY_S: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is done every so many seconds."""
+
+    name: str
+    every_s: float
+    run: Callable[[Services], Coroutine[Any, Any, Any]]
+    grace_s: float = 0.0
+    """How long a run may go on after the order to stop. None is needed for what goes on anywhere just as well."""
+
+
+def periodic_jobs(services: Services) -> list[Job]:
+    """All of them: a new one is a row here."""
+    settings = services.settings
+    grace_s = _grace_s(services)
+    return [
+        Job("recover", settings.recover_every_s, recover_operations, grace_s),
+        Job("expire_holds", settings.expire_every_s, expire_due_holds, grace_s),
+        Job("sweep", settings.gap_every_s, sweep),
+        Job("measure_inbox", _MEASURE_EVERY_S, measure_inbox),
+    ]
+
+
+async def recover_operations(services: Services) -> None:
+    """Finish what other processes left unfinished."""
+    services.metrics.recovered.inc(await services.operations.recover(services))
+
+
+async def expire_due_holds(services: Services) -> None:
+    """Give back seats whose hold ran out; one process does it for all, or they would wait for one another."""
+    async with exclusively(services.database, "paydesk:expire_holds") as mine:
+        if mine:
+            services.metrics.expired.inc(await expire_holds(services))
+
+
+async def measure_inbox(services: Services) -> None:
+    """Say how many events wait, and how long the first of them has been due."""
+    now = services.clock()
+    record = await services.database.pool.fetchrow(
+        """
+        SELECT count(*) AS waiting, min(coalesce(next_attempt_at, created_at)) AS due FROM webhook_events
+        WHERE status = 'RECEIVED'
+        """
+    )
+    assert record is not None
+    services.metrics.inbox_waiting.set(record["waiting"])
+    late = (now - record["due"]).total_seconds() if record["due"] is not None else 0.0
+    services.metrics.inbox_oldest_s.set(max(0.0, late))
+
+
+async def run_worker(services: Services, stop: asyncio.Event) -> None:
+    """Run all jobs until `stop` is set, then finish what is in flight."""
+    log.info("jobs.started")
+    async with asyncio.TaskGroup() as group:
+        group.create_task(InboxWorker(services).run(stop), name="job-inbox")
+        for job in periodic_jobs(services):
+            group.create_task(_repeat(services, job, stop), name=f"job-{job.name}")
+    log.info("jobs.stopped")
+
+
+async def _repeat(services: Services, job: Job, stop: asyncio.Event) -> None:
+    failures = 0
+    while not stop.is_set():
+        try:
+            await _finished_or_stopped(job.run(services), stop, job.grace_s)
+            failures = 0
+        except Exception as error:  # noqa: BLE001 - the next run may go well: the job itself never ends
+            failures += 1
+            _log_failure(services, job.name, failures, error)
+        await _pause(stop, job.every_s if not failures else max(job.every_s, _backoff_s(failures)))
+
+
+async def _finished_or_stopped(run: Coroutine[Any, Any, Any], stop: asyncio.Event, grace_s: float) -> None:
+    """Wait for a run, but no longer than the grace after the order to stop."""
+    running = asyncio.ensure_future(run)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            await asyncio.wait({running}, timeout=grace_s)
+    finally:
+        stopping.cancel()
+        running.cancel()
+    try:
+        await running
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+
+
+def _grace_s(services: Services) -> float:
+    """Most of the time that the process has to stop in."""
+    return 0.8 * services.settings.shutdown_s
+
+
+def _backoff_s(failures: int) -> float:
+    return min(_BACKOFF_AT_MOST_S, _BACKOFF_S * 2.0 ** min(failures - 1, 10))
+
+
+def _log_failure(services: Services, job: str, failures: int, error: Exception) -> None:
+    """Log the first failure of a row in full, and the rest in short."""
+    services.metrics.job_failures.labels(job).inc()
+    if failures == 1:
+        log.error("jobs.failed", job=job, exc_info=error)
+    else:
+        log.warning("jobs.failed_again", job=job, failures=failures, error=type(error).__name__)
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
+
+
+class InboxWorker:
+    """Handles events as they come in, several at a time.
+
+    PostgreSQL's notification says that there are some; where it is lost they are found by looking.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._look = asyncio.Event()
+        self._running: set[asyncio.Task[None]] = set()
+        self._listener: asyncpg.Connection[Any] | None = None
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then finish what was claimed."""
+        stopping = asyncio.create_task(self._wake_on(stop), name="inbox-stop")
+        failures = 0
+        try:
+            while not stop.is_set():
+                try:
+                    await self._listen()
+                    full = await self._take()
+                    failures = 0
+                except Exception as error:  # noqa: BLE001 - the database may be away: look again, less often
+                    failures += 1
+                    _log_failure(self._services, "inbox", failures, error)
+                    await _pause(stop, _backoff_s(failures))
+                    continue
+                if not full:
+                    await self._rest()
+        finally:
+            stopping.cancel()
+            if self._running:
+                _, late = await asyncio.wait(self._running, timeout=_grace_s(self._services))
+                for task in late:
+                    task.cancel()
+            if self._listener is not None:
+                self._listener.terminate()
+
+    async def _take(self) -> bool:
+        """Claim as much as there is room for and begin with it; whether there may be more to claim at once."""
+        self._look.clear()
+        room = _AT_ONCE - len(self._running)
+        if room <= 0:
+            await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            return True
+        events = await claim_due(self._services, room)
+        for group in by_object(events):
+            task = asyncio.create_task(process_together(self._services, group), name="inbox-events")
+            self._running.add(task)
+            task.add_done_callback(self._done)
+        return len(events) == room
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # It could not even be noted what became of it: its lease ends, and it is claimed again.
+            log.error("jobs.event_not_ended", exc_info=error)
+
+    async def _rest(self) -> None:
+        try:
+            async with asyncio.timeout(self._services.settings.inbox_every_s):
+                await self._look.wait()
+        except TimeoutError:
+            return
+
+    async def _listen(self) -> None:
+        """Hear notifications on a connection of its own, again where it was lost."""
+        if self._listener is not None and not self._listener.is_closed():
+            return
+        listener = await self._services.database.connect()
+        await listener.add_listener(CHANNEL, self._heard)
+        self._listener = listener
+
+    def _heard(self, *_notification: object) -> None:
+        self._look.set()
+
+    async def _wake_on(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self._look.set()

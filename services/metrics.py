@@ -1,0 +1,94 @@
+"""What one process counts, for Prometheus."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+
+
+class Metrics:
+    """The counters of one process, in a registry of their own."""
+
+    def __init__(self) -> None:
+        registry = CollectorRegistry(auto_describe=True)
+        ProcessCollector(registry=registry)
+        self.registry = registry
+        self.webhooks = Counter(
+            "paydesk_webhooks", "Webhook requests.", ["source", "outcome"], registry=registry
+        )
+        self.webhook_events = Counter(
+            "paydesk_webhook_events", "Events taken from the inbox.", ["type", "outcome"], registry=registry
+        )
+        self.webhook_seconds = Histogram(
+            "paydesk_webhook_handling_seconds", "Handling one event.", ["type"], buckets=_SECONDS, registry=registry
+        )
+        self.inbox_waiting = Gauge("paydesk_inbox_waiting", "Events that wait to be handled.", registry=registry)
+        self.inbox_oldest_s = Gauge(
+            "paydesk_inbox_oldest_seconds", "Age of the oldest event that is due.", registry=registry
+        )
+        self.swept = Counter(
+            "paydesk_swept_events", "Events that no webhook brought, found in Stripe's lists.", registry=registry
+        )
+        self.stripe_seconds = Histogram(
+            "paydesk_stripe_call_seconds", "Each try of a call to Stripe.", ["resource", "outcome"], buckets=_SECONDS,
+            registry=registry,
+        )  # fmt: skip
+        self.batch_items = Histogram(
+            "paydesk_batch_items", "Items in one transaction.", ["batch"], buckets=_ITEMS, registry=registry
+        )
+        self.batch_seconds = Histogram(
+            "paydesk_batch_seconds", "One transaction, without its commit.", ["batch"], buckets=_SECONDS,
+            registry=registry,
+        )  # fmt: skip
+        self.recovered = Counter("paydesk_recovered_operations", "Operations taken over.", registry=registry)
+        self.expired = Counter("paydesk_expired_holds", "Holds of seats that ran out.", registry=registry)
+        self.job_failures = Counter("paydesk_job_failures", "Runs of a job that failed.", ["job"], registry=registry)
+        self.live_subscribers = Gauge("paydesk_live_subscribers", "Subscriptions followed now.", registry=registry)
+        self.live_delivered = Gauge(
+            "paydesk_live_delivered", "Changes handed to subscriptions since the start.", registry=registry
+        )
+
+    def stripe_call(self, resource: str, outcome: str, seconds: float) -> None:
+        """Count a try of a call to Stripe; the gateway's `on_call`."""
+        self.stripe_seconds.labels(resource, outcome).observe(seconds)
+
+    def measured(
+        self, batch: str, flush: Callable[[Any, Sequence[Item]], Awaitable[Sequence[Outcome | Exception]]]
+    ) -> _Measured[Item, Outcome]:
+        """A batch's flush that also says how large its batches are and how long they take."""
+        return _Measured(flush, self.batch_items.labels(batch), self.batch_seconds.labels(batch))
+
+    def watch_live(self, subscribers: Callable[[], float], delivered: Callable[[], float]) -> None:
+        """Ask these when Prometheus asks."""
+        self.live_subscribers.set_function(subscribers)
+        self.live_delivered.set_function(delivered)
+
+
+class _Measured(Generic[Item, Outcome]):
+    def __init__(
+        self,
+        flush: Callable[[Any, Sequence[Item]], Awaitable[Sequence[Outcome | Exception]]],
+        items: Histogram,
+        seconds: Histogram,
+    ) -> None:
+        self._flush = flush
+        self._items = items
+        self._seconds = seconds
+
+    async def __call__(self, connection: Any, items: Sequence[Item]) -> Sequence[Outcome | Exception]:
+        started = time.perf_counter()
+        outcomes = await self._flush(connection, items)
+        self._items.observe(len(items))
+        self._seconds.observe(time.perf_counter() - started)
+        return outcomes

@@ -1,0 +1,81 @@
+"""Which of Stripe's events Paydesk handles, and how: a new type is one row of `HANDLERS`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from services.connect.events import account_changed, account_deauthorized, capability_changed
+from services.payments.events import charge_changed, payment_intent_changed
+from services.refunds.events import charge_refunded, refund_changed
+
+if TYPE_CHECKING:
+    from models.webhook_events import WebhookEvent
+    from services.core import Services
+
+Handle = Callable[["Services", "WebhookEvent"], Awaitable[None]]
+
+
+class EventSource(StrEnum):
+    """Whose events an endpoint gets: the platform's own, or those of connected accounts ("Connect webhooks")."""
+
+    PLATFORM = "platform"
+    CONNECT = "connect"
+
+    @classmethod
+    def of(cls, account: str) -> EventSource:
+        """The source of an event of this account, '' for the platform."""
+        return cls.CONNECT if account else cls.PLATFORM
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """What is done with one type of event, and from whom it is believed.
+
+    A handler is called again where it failed, with events in any order and at the same time as others: it asks Stripe
+    for the object as it is now and settles that.
+    """
+
+    handle: Handle
+    sources: frozenset[EventSource]
+
+
+# Charges are made on the platform: what a connected account says of charges of its own is none of Paydesk's business.
+_PLATFORM: Final = frozenset({EventSource.PLATFORM})
+_CONNECT: Final = frozenset({EventSource.CONNECT})
+
+HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
+    {
+        "payment_intent.amount_capturable_updated": Handler(payment_intent_changed, _PLATFORM),
+        "payment_intent.canceled": Handler(payment_intent_changed, _PLATFORM),
+        "payment_intent.payment_failed": Handler(payment_intent_changed, _PLATFORM),
+        "payment_intent.processing": Handler(payment_intent_changed, _PLATFORM),
+        "payment_intent.requires_action": Handler(payment_intent_changed, _PLATFORM),
+        "payment_intent.succeeded": Handler(payment_intent_changed, _PLATFORM),
+        "charge.succeeded": Handler(charge_changed, _PLATFORM),
+        "charge.failed": Handler(charge_changed, _PLATFORM),
+        "charge.captured": Handler(charge_changed, _PLATFORM),
+        "charge.updated": Handler(charge_changed, _PLATFORM),
+        "charge.refunded": Handler(charge_refunded, _PLATFORM),
+        "refund.created": Handler(refund_changed, _PLATFORM),
+        "refund.updated": Handler(refund_changed, _PLATFORM),
+        "refund.failed": Handler(refund_changed, _PLATFORM),
+        "account.updated": Handler(account_changed, _CONNECT),
+        "account.application.deauthorized": Handler(account_deauthorized, _CONNECT),
+        "capability.updated": Handler(capability_changed, _CONNECT),
+    }
+)
+
+
+def handler_of(type_: str, account: str) -> Handler | None:
+    """Who handles an event; None where nobody does, or not from this source."""
+    handler = HANDLERS.get(type_)
+    return handler if handler is not None and EventSource.of(account) in handler.sources else None
+
+
+def enabled_events(source: EventSource) -> list[str]:
+    """The types that the endpoint of this source has to be registered for, sorted."""
+    return sorted(type_ for type_, handler in HANDLERS.items() if source in handler.sources)
