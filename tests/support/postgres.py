@@ -70,7 +70,7 @@ def postgres_server(folder: Path) -> Iterator[PostgresServer]:
     initdb = [*as_user, binary("initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "--no-sync"]
     subprocess.run([*initdb, "-E", "UTF8", "--locale=C"], check=True, stdout=subprocess.DEVNULL)
     port = free_port()
-    settings = (*_FAST, "max_connections=300", "log_min_messages=fatal")
+    settings = (*_FAST, "max_connections=300", "deadlock_timeout=50ms", "log_min_messages=fatal")
     options = [word for setting in settings for word in ("-c", setting)]
     command = [*as_user, binary("postgres"), "-D", str(data), "-h", "127.0.0.1", "-p", str(port), "-k", ""]
     with (folder / "log").open("wb") as log:
