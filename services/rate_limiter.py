@@ -24,7 +24,7 @@ local due = math.max(tonumber(redis.call('GET', KEYS[1]) or '0'), now)
 local next_due = due + ARGV[1] * ARGV[2]
 local wait = next_due - ARGV[3] - now
 if wait > 0 then return wait end
-redis.call('SET', KEYS[1], string.format('%.0f', next_due), 'PX', 10000)
+redis.call('SET', KEYS[1], string.format('%.0f', next_due), 'PX', math.ceil((next_due - now) / 1000) + 1000)
 return 0
 """
 _BURST_S = 0.25
@@ -33,6 +33,8 @@ _LEASE_S = 0.1
 _BACKGROUND_EVERY = 5
 # Without Redis the processes cannot see each other: each keeps to a part of the rate.
 _SHARE_ALONE = 0.25
+# A Redis that hangs costs its time-out each time it is asked.
+_REDIS_AGAIN_S = 5.0
 
 
 class Priority(IntEnum):
@@ -49,12 +51,15 @@ class RateExceededError(Exception):
 class RateLimiter:
     """Permits per second, bounded in waiting."""
 
-    def __init__(self, redis: Redis | None, *, key: str, rate: float, queue_s: float) -> None:
+    def __init__(
+        self, redis: Redis | None, *, key: str, rate: float, queue_s: float, redis_again_s: float = _REDIS_AGAIN_S
+    ) -> None:
         """
         Args:
             redis: shared by all processes; None where there is only this one.
             rate: permits a second.
             queue_s: seconds that a caller waits at most.
+            redis_again_s: seconds until a Redis that failed is asked again.
         """
         self._redis = redis
         self._key = key
@@ -65,7 +70,8 @@ class RateLimiter:
         self._permits_until = 0.0
         self._due = 0.0
         self._granted = 0
-        self._alone = redis is None
+        self._redis_again_s = redis_again_s
+        self._alone_until = 0.0
         self._pump: asyncio.Task[None] | None = None
 
     @property
@@ -85,9 +91,15 @@ class RateLimiter:
         if self._pump is None or self._pump.done():
             self._pump = asyncio.create_task(self._hand_out(), name="rate-limiter")
         try:
-            await asyncio.wait_for(permit, self._queue_s)
+            async with asyncio.timeout(self._queue_s):
+                await permit
         except TimeoutError:
-            raise RateExceededError from None
+            if permit.cancelled():
+                raise RateExceededError from None
+        except asyncio.CancelledError:
+            if not permit.cancelled():  # it came in this very moment: the next one has it
+                self._permits += 1
+            raise
 
     def _take(self) -> bool:
         if self._permits > 0 and time.monotonic() < self._permits_until:
@@ -121,18 +133,16 @@ class RateLimiter:
         self._permits, self._permits_until = block, time.monotonic() + _LEASE_S
 
     async def _shared(self, block: int) -> float:
-        if self._redis is not None:
+        if self._redis is not None and time.monotonic() >= self._alone_until:
             try:
                 burst_s = max(_BURST_S, block / self._rate)
                 wait = await self._redis.eval(
                     _LEASE, 1, self._key, str(block), str(1e6 / self._rate), str(burst_s * 1e6)
                 )
             except (RedisError, OSError):
-                if not self._alone:
-                    log.warning("rate_limiter.alone", share=_SHARE_ALONE)
-                    self._alone = True
+                log.warning("rate_limiter.alone", share=_SHARE_ALONE, again_s=self._redis_again_s)
+                self._alone_until = time.monotonic() + self._redis_again_s
             else:
-                self._alone = False
                 return float(wait) / 1e6
         return self._by_itself(block)
 
@@ -146,6 +156,12 @@ class RateLimiter:
         return wait_s
 
     async def close(self) -> None:
-        """Stop handing out."""
+        """Stop handing out; who waits is told that no permit came."""
         if self._pump is not None:
             self._pump.cancel()
+            await asyncio.wait([self._pump])
+        for queue in self._waiting:
+            while queue:
+                waiter = queue.popleft()
+                if not waiter.done():
+                    waiter.set_exception(RateExceededError())
