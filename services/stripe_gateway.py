@@ -200,7 +200,7 @@ class StripeGateway:
 
         Raises: InvalidSignatureError.
         """
-        for secret in secrets:
+        for secret in secrets if signature.isascii() else ():  # the package cannot compare other text
             try:
                 stripe.WebhookSignature.verify_header(payload, signature, secret, tolerance_s)
                 sent_at = int(next(part[2:] for part in signature.split(",") if part.startswith("t=")))
