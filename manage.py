@@ -14,18 +14,19 @@ import asyncpg
 import typer
 import uvloop
 from pydantic import SecretStr
-from resolvers.api import export_schema
 from rich.console import Console
 from rich.table import Table
-from services.jobs import run_worker
-from services.migrations import migrate as run_migrations
 
 from demo import DemoError, run_demo
 from models.money import Money
+from resolvers.api import export_schema
 from services.authentication import mint_token
+from services.embedded.sandbox import SECRET_KEY
 from services.endpoints import development_secret, read_endpoints
+from services.jobs import run_worker
 from services.ledger_check import check_ledger
 from services.logs import configure_logs
+from services.migrations import migrate as run_migrations
 from services.viewer import Role
 from services.wiring import open_services
 from settings import ConfigurationError, Settings, load_settings, variable_of
@@ -73,7 +74,7 @@ def _reach(settings: Settings) -> Settings:
     if settings.redis_url is None:
         filled["redis_url"] = SecretStr(endpoints["redis"])
     if settings.stripe_secret_key is None:
-        filled["stripe_secret_key"] = SecretStr("sk_test_paydesk_sandbox")
+        filled["stripe_secret_key"] = SecretStr(SECRET_KEY)
         filled["stripe_api_base"] = endpoints["sandbox"]
     return settings.model_copy(update=filled)
 

@@ -14,25 +14,26 @@ from typing import TYPE_CHECKING, Any
 import structlog
 import uvicorn
 import uvloop
-from resolvers.api import build_schema
-from resolvers.webhooks import webhook_routes
 from rich.console import Console
-from services.embedded import embedded_parts
-from services.jobs import run_worker
-from services.migrations import migrate, require_migrated
 from starlette.applications import Starlette
 
+from resolvers.api import build_schema
 from resolvers.health import health_routes
-from resolvers.transport import Sockets, graphql_routes
+from resolvers.transport.routes import graphql_routes
+from resolvers.transport.sockets import Sockets
+from resolvers.webhooks import webhook_routes
 from services.authentication import Authenticator
 from services.demo_people import seed_demo_people
-from services.endpoints import development_secret, endpoints_file, introduce
+from services.embedded import embedded_parts
+from services.endpoints import describe, development_secret, endpoints_file, introduce
+from services.jobs import run_worker
 from services.logs import configure_logs
+from services.migrations import migrate, require_migrated
 from services.wiring import open_services
 from settings import ConfigurationError, Settings, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
     from services.core import Services
 
@@ -42,11 +43,13 @@ log = structlog.get_logger("server")
 GC_THRESHOLD = 50_000
 
 
-def build_app(services: Services, authenticator: Authenticator, sockets: Sockets) -> Starlette:
-    """Every route of the system."""
+def build_app(
+    services: Services, authenticator: Authenticator, *, sockets: Sockets, tokens: Mapping[str, str]
+) -> Starlette:
+    """Every route of the system; `tokens` are those that GraphiQL fills in."""
     return Starlette(
         routes=[
-            *graphql_routes(build_schema(), services, authenticator, sockets),
+            *graphql_routes(build_schema(), services, authenticator, sockets=sockets, tokens=tokens),
             *webhook_routes(services),
             *health_routes(services),
         ]
@@ -104,16 +107,20 @@ async def _worker(services: Services) -> AsyncIterator[None]:
         await task
 
 
-def _stop_on_signals(server: uvicorn.Server, sockets: Sockets) -> None:
-    def stop() -> None:
-        if server.should_exit:
-            server.force_exit = True
-        sockets.close_all()
-        server.should_exit = True
+async def _until_signal(server: uvicorn.Server, sockets: Sockets) -> None:
+    """Wait for SIGTERM or SIGINT, then end websockets and let the server finish; a second signal ends it at once."""
+    stop = asyncio.Event()
+
+    def stop_or_force() -> None:
+        server.force_exit = stop.is_set()
+        stop.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, stop_or_force)
+    await stop.wait()
+    await sockets.close_all()
+    server.should_exit = True
 
 
 async def serve(settings: Settings) -> None:
@@ -129,7 +136,7 @@ async def serve(settings: Settings) -> None:
         stack.callback(listener.close)
         parts = await stack.enter_async_context(embedded_parts(settings, api_base=base))
         settings = parts.settings
-        database_url = settings.database_url
+        database_url = settings.database_url.get_secret_value() if settings.database_url else ""
         if settings.is_production:
             await require_migrated(database_url)
         else:
@@ -140,19 +147,21 @@ async def serve(settings: Settings) -> None:
         await stack.enter_async_context(_worker(services))
         authenticator = Authenticator.of(settings)
         stack.push_async_callback(authenticator.close)
-        sockets = Sockets()
-        server = _Server(_config(build_app(services, authenticator, sockets), settings))
-        _stop_on_signals(server, sockets)
+        sockets, endpoints = Sockets(), describe(settings, base)
+        app = build_app(services, authenticator, sockets=sockets, tokens=endpoints["tokens"])
+        server = _Server(_config(app, settings))
+        stopping = asyncio.create_task(_until_signal(server, sockets), name="signals")
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         await server.listening.wait()
-        secret = settings.jwt_secret[0].get_secret_value() if settings.jwt_secret else None
-        with endpoints_file(settings, base, secret) as endpoints:
+        with endpoints_file(settings, endpoints):
             introduce(endpoints, Console())
             print(f"ready {base}/graphql", flush=True)
             gc.collect()
             gc.freeze()
             gc.set_threshold(GC_THRESHOLD)
             await serving
+            stopping.cancel()
+            await asyncio.gather(stopping, return_exceptions=True)
     log.info("server.stopped")
 
 

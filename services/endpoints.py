@@ -54,18 +54,17 @@ def read_endpoints(data_dir: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def endpoints_file(settings: Settings, base: str, secret: str | None) -> Iterator[Mapping[str, Any]]:
+def endpoints_file(settings: Settings, endpoints: Mapping[str, Any]) -> Iterator[None]:
     """The file, for as long as the system runs; production writes none."""
-    path = settings.data_dir / FILE
-    content = _endpoints(settings, base, secret)
     if settings.is_production:
-        yield content
+        yield
         return
+    path = settings.data_dir / FILE
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    _write_privately(path.with_suffix(".new"), orjson.dumps(content, option=orjson.OPT_INDENT_2), os.O_TRUNC)
+    _write_privately(path.with_suffix(".new"), orjson.dumps(endpoints, option=orjson.OPT_INDENT_2), os.O_TRUNC)
     path.with_suffix(".new").replace(path)
     try:
-        yield content
+        yield
     finally:
         path.unlink(missing_ok=True)
 
@@ -90,11 +89,14 @@ def introduce(endpoints: Mapping[str, Any], console: Console) -> None:
     )
 
 
-def _endpoints(settings: Settings, base: str, secret: str | None) -> dict[str, Any]:
-    now = int(time.time())
-    tokens = {
-        name: mint_token(secret, sub=sub, role=role, ttl_s=TOKEN_TTL_S, now=now) for name, sub, role in TOKENS
-    } if secret else {}  # fmt: skip
+def describe(settings: Settings, base: str) -> dict[str, Any]:
+    """Where everything of a system at this base URL is, with ready-made tokens in development."""
+    tokens: dict[str, str] = {}
+    if settings.jwt_secret and not settings.is_production:
+        secret, now = settings.jwt_secret[0].get_secret_value(), int(time.time())
+        tokens = {
+            name: mint_token(secret, sub=sub, role=role, ttl_s=TOKEN_TTL_S, now=now) for name, sub, role in TOKENS
+        }
     return {
         "pid": os.getpid(),
         "graphql": f"{base}/graphql",
