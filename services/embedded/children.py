@@ -96,7 +96,7 @@ class Child:
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-IS", str(LAUNCHER), str(os.getpid()), str(int(program.stop)), str(watch),
-                program.identity, str(program.folder), *program.command,
+                "own", program.identity, str(program.folder), *program.command,
                 stdin=asyncio.subprocess.DEVNULL, stdout=self._output, stderr=self._output, pass_fds=inherited,
                 env=_environment(program.environment), cwd=program.directory,
             )  # fmt: skip

@@ -1,9 +1,10 @@
 """Become another program that does not outlive its parent: a child's first moments, run on its own with `python -IS`.
 
-    launcher.py PARENT SIGNAL WATCH IDENTITY FOLDER COMMAND…
+    launcher.py PARENT SIGNAL WATCH SESSION IDENTITY FOLDER COMMAND…
 
 PARENT is the id of the process that must live, SIGNAL the number of the signal that the program gets when it does not.
 WATCH is a descriptor whose other end only the parent holds, where the kernel cannot tell of its death, else -1.
+SESSION is `own` where Ctrl-C is for the parent alone, which then stops its children in order, else `shared`.
 IDENTITY says as whom the program runs: `same`, `namespace:UID:GID` (root seen as that user in a namespace of its own;
 files stay root's) or `drop:UID:GID` (that user). FOLDER is one that the program must be able to write in, then.
 
@@ -116,13 +117,14 @@ def _watch(watch: int, death: int, command: list[str]) -> int:
 def main(arguments: list[str]) -> int:
     """Follow the parent, and become the program."""
     parent, death, watch = (int(argument) for argument in arguments[:3])
-    identity, folder, *command = arguments[3:]
-    # A session of its own: Ctrl-C is for the parent, which stops its children in order.
-    os.setsid()
+    session, identity, folder, *command = arguments[3:]
+    if session == "own":
+        os.setsid()
     _assume(identity, folder)
     if watch >= 0:
         return _watch(watch, death, command)
-    _follow(parent, death)
+    if sys.platform == "linux":
+        _follow(parent, death)
     try:
         os.execv(command[0], command)  # noqa: S606  a program of ours, with arguments of ours
     except OSError as error:

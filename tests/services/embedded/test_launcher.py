@@ -21,7 +21,7 @@ PARENT = """
 import os, subprocess, sys
 launcher, identity, folder, watching, *command = sys.argv[1:]
 watch, held = os.pipe() if watching == "pipe" else (-1, -1)
-arguments = [sys.executable, "-IS", launcher, str(os.getpid()), "15", str(watch), identity, folder, *command]
+arguments = [sys.executable, "-IS", launcher, str(os.getpid()), "15", str(watch), "own", identity, folder, *command]
 child = subprocess.Popen(arguments, pass_fds=[watch] if watch >= 0 else [])
 print(child.pid, flush=True)
 child.wait()
@@ -29,7 +29,7 @@ child.wait()
 
 
 def _launch(identity: str, folder: Path, *command: str, parent: int | None = None) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-IS", str(LAUNCHER), str(parent or os.getpid()), "15", "-1", identity, str(folder)]
+    words = [sys.executable, "-IS", str(LAUNCHER), str(parent or os.getpid()), "15", "-1", "own", identity, str(folder)]
     return subprocess.run([*words, *command], capture_output=True, text=True, check=False)
 
 
@@ -80,7 +80,7 @@ def test_a_program_ends_when_its_parent_is_killed(identity: str, watching: str, 
 def test_signals_pass_through_to_a_program_that_is_watched_over(tmp_path: Path) -> None:
     watch, held = os.pipe()
     script = f"cd {tmp_path}; trap 'exit 7' INT; echo > begun; while :; do sleep 0.05; done"
-    words = [sys.executable, "-IS", str(LAUNCHER), str(os.getpid()), "15", str(watch), "same", str(tmp_path)]
+    words = [sys.executable, "-IS", str(LAUNCHER), str(os.getpid()), "15", str(watch), "own", "same", str(tmp_path)]
     launcher = subprocess.Popen([*words, "/bin/sh", "-c", script], pass_fds=[watch])
     while not (tmp_path / "begun").exists():
         time.sleep(0.01)

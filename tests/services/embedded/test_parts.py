@@ -81,7 +81,7 @@ def test_ctrl_c_stops_everything_in_order(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 def test_an_ordinary_user_can_start_them(tmp_path: Path) -> None:
     shutil.chown(tmp_path, 65534, 65534)
-    drop = [sys.executable, "-IS", str(LAUNCHER), str(os.getpid()), "9", "-1", "drop:65534:65534", str(tmp_path)]
+    drop = [sys.executable, "-IS", str(LAUNCHER), str(os.getpid()), "9", "-1", "own", "drop:65534:65534", str(tmp_path)]
     process, urls = _parent(tmp_path, "postgres", "valkey", before=drop)
     assert set(urls) == {"postgres", "valkey"}
     assert (tmp_path / "postgres" / "data").stat().st_uid == 65534
