@@ -145,8 +145,7 @@ async def serve(settings: Settings) -> None:
         if parts.database_is_embedded:
             await seed_demo_people(services)
         await stack.enter_async_context(_worker(services))
-        authenticator = Authenticator.of(settings)
-        stack.push_async_callback(authenticator.close)
+        authenticator = Authenticator.from_settings(settings)
         sockets, endpoints = Sockets(), describe(settings, base)
         app = build_app(services, authenticator, sockets=sockets, tokens=endpoints["tokens"])
         server = _Server(_config(app, settings))
