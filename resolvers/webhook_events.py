@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated
 
 import strawberry
-from services.webhooks.admin import list_webhook_events, replay_webhook_event
 
 from resolvers.arguments import input_path
 from schema.context import Info
@@ -13,13 +12,14 @@ from schema.described import field, mutation, object_type
 from schema.enums import WebhookEventStatus
 from schema.errors import payload
 from schema.ids import require_id
-from schema.pages import After, First
+from schema.pages import After, First, page_request
 from schema.webhook_events import (
     ReplayWebhookEventInput,
     ReplayWebhookEventPayload,
     WebhookEvent,
     WebhookEventConnection,
 )
+from services.webhooks.admin import list_webhook_events, replay_webhook_event
 
 
 @object_type
@@ -37,8 +37,10 @@ class WebhookEventQueries:
         after: After = None,
     ) -> WebhookEventConnection:
         """The events that Stripe sent, newest first. For the role admin."""
+        viewer = info.context.require_viewer()
+        start = page_request(first=first, after=after).after
         page = await list_webhook_events(
-            info.context.services, viewer=info.context.require_viewer(), status=status, first=first, after=after
+            info.context.services, viewer=viewer, status=status, first=first, after=start
         )
         return WebhookEventConnection.of(page, WebhookEvent.of)
 

@@ -40,12 +40,12 @@ async def list_audit_entries(
 def entry_hash(entry: AuditEntry) -> str:
     """SHA-256, in hexadecimal, of all that an entry says as JSON, with sorted keys and times in UTC."""
     content = {
-        "id": entry.id,
+        "id": str(entry.id),
         "created_at": entry.created_at,
         "actor": entry.actor,
         "action": entry.action,
         "subject_type": entry.subject_type,
-        "subject_id": entry.subject_id,
+        "subject_id": str(entry.subject_id),
         "before": entry.before,
         "after": entry.after,
     }
