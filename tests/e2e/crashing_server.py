@@ -43,19 +43,18 @@ def crash_around_the_settlement() -> None:
     run = operations.Operations._run
 
     async def crashing_run(self: Any, services: Any, operation: Any, *rest: Any) -> None:
-        sent = await run(self, services, operation, *rest)
+        await run(self, services, operation, *rest)
         if operation.kind != "create_customer":
             die()
-        return sent
 
     async def crashing_finish(*_arguments: Any, **_options: Any) -> None:
         die()
 
     if BOUNDARY == "settled":
-        operations.Operations._run = crashing_run  # type: ignore[method-assign]
+        operations.Operations._run = crashing_run  # type: ignore[assignment,method-assign]
     elif BOUNDARY == "settling":
-        payment_settlement.finish = crashing_finish
-        refund_settlement.finish = crashing_finish
+        for module in (payment_settlement, refund_settlement):
+            vars(module)["finish"] = crashing_finish
 
 
 if __name__ == "__main__":
