@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AliasChoices, BaseModel, Field, NonNegativeInt, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 SECRET_LENGTH = 32
 
@@ -24,12 +25,15 @@ class ConfigurationError(Exception):
     """Settings that Paydesk cannot start with; the text names each one."""
 
 
+AmountsByCurrency = dict[Annotated[str, Field(pattern="^[A-Z]{3}$")], NonNegativeInt]
+
+
 class FeeRule(BaseModel):
     """A host's own platform fee."""
 
     percent: Decimal = Field(ge=0, le=100)
-    fixed_minor: dict[str, int] = {}
-    minimum_minor: dict[str, int] = {}
+    fixed_minor: AmountsByCurrency = {}
+    minimum_minor: AmountsByCurrency = {}
 
 
 def _setting(default: Any, description: str, *, name: str | None = None, **constraints: Any) -> Any:
@@ -92,7 +96,7 @@ class Settings(BaseSettings):
 
     return_urls: Annotated[tuple[str, ...], NoDecode] = _setting(
         (),
-        "URL prefixes that guests and hosts may be sent back to, comma-separated. http://localhost:3000 in development.",
+        "URL prefixes that people may be sent back to, comma-separated. http://localhost:3000 in development.",
     )
     return_url: str | None = _setting(
         None, "Where a guest comes back to, if the front end does not say; else the first prefix."
@@ -104,8 +108,8 @@ class Settings(BaseSettings):
 
     platform_country: str = _setting("US", "The platform's own country, ISO 3166 alpha-2.", min_length=2, max_length=2)
     fee_percent: Decimal = _setting(Decimal(10), "The platform's fee, in percent of the price.", ge=0, le=100)
-    fee_fixed_minor: dict[str, int] = _setting({}, 'Added to the fee, minor units per currency: {"EUR": 30}.')
-    fee_minimum_minor: dict[str, int] = _setting({}, 'The least fee, minor units per currency: {"EUR": 50}.')
+    fee_fixed_minor: AmountsByCurrency = _setting({}, 'Added to the fee, minor units per currency: {"EUR": 30}.')
+    fee_minimum_minor: AmountsByCurrency = _setting({}, 'The least fee, minor units per currency: {"EUR": 50}.')
     fee_overrides: dict[str, FeeRule] = _setting({}, "Fees of single hosts, by their external id.")
     hold_s: int = _setting(900, "Seconds that seats are held for a payment.", gt=0)
 
@@ -136,6 +140,11 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
+    @field_validator("database_url", "redis_url", "stripe_secret_key", "jwks_url", mode="before")
+    @classmethod
+    def _blank_is_unset(cls, value: Any) -> Any:
+        return (value.strip() or None) if isinstance(value, str) else value
+
     @property
     def is_production(self) -> bool:
         """Whether nothing may be started or made up."""
@@ -160,6 +169,9 @@ def load_settings(**overrides: Any) -> Settings:
     """
     try:
         settings = Settings(**overrides)
+    except SettingsError as error:  # what should be JSON is none
+        field = re.search(r'field "(\w+)"', str(error))
+        raise ConfigurationError(f"{variable_of(field[1]) if field else 'settings'}: {error}") from None
     except ValidationError as error:
         lines = [f"{variable_of(str(entry['loc'][0]))}: {entry['msg']}" for entry in error.errors()]
         raise ConfigurationError("\n".join(lines)) from None
@@ -198,6 +210,12 @@ def _unsafe_in_production(settings: Settings) -> list[str]:
     problems = [f"{name}: must be set in production." for name, value in required.items() if not value]
     if not settings.stripe_api_base.startswith("https://"):
         problems.append("STRIPE_API_BASE: must be https in production; a sandbox takes no real money.")
-    if any("secret" in secret.get_secret_value().lower() for secret in settings.jwt_secret):
+    if any(not url.startswith("https://") for url in settings.return_urls):
+        problems.append("PAYDESK_RETURN_URLS: must be https in production.")
+    if any(_is_guessable(secret.get_secret_value()) for secret in settings.jwt_secret):
         problems.append("PAYDESK_JWT_SECRET: looks like a default; make one with `openssl rand -hex 32`.")
     return problems
+
+
+def _is_guessable(secret: str) -> bool:
+    return "secret" in secret.lower() or len(set(secret)) < SECRET_LENGTH // 4
