@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _METHODS: Final = "GET, POST, OPTIONS"
 _LINGER_S: Final = 1.0
+_LINGER_BYTES: Final = 8 * 1024 * 1024
 _URL_PARAMETERS: Final = 16
 
 
@@ -197,9 +198,11 @@ async def _send(
 
 async def _linger(receive: Receive) -> None:
     """Let a body that is too large run out for a moment: a connection closed on unread data loses the answer too."""
+    left = _LINGER_BYTES
     with suppress(TimeoutError):
         async with asyncio.timeout(_LINGER_S):
-            while True:
+            while left > 0:
                 message = await receive()
                 if message["type"] == "http.disconnect" or not message.get("more_body"):
                     return
+                left -= len(message.get("body", b""))

@@ -1,6 +1,7 @@
 // GraphiQL with Paydesk's example operations: one tab each, in the order of a first payment.
 // Texts such as {{payment}} in variables stand for ids in earlier answers and are filled in when a request is sent;
-// {{key}} stands for an idempotency key, a new one for each tab when the page is opened first.
+// {{key}} stands for an idempotency key, a new one for each tab when the page is opened first. In headers, {{guest}} and
+// the like stand for the ready-made tokens of a development server; they are filled in anew each time and never stored.
 (function () {
   'use strict';
 
@@ -34,6 +35,11 @@
     return value;
   }
 
+  function fillHeaders(headers) {
+    return Object.fromEntries(Object.entries(headers || {}).map(([name, value]) =>
+      [name, String(value).replace(/\{\{(\w+)\}\}/g, (text, role) => config.tokens[role] || text)]));
+  }
+
   function isSubscription(document_, name) {
     return Boolean(document_) && document_.definitions.some((definition) =>
       definition.kind === 'OperationDefinition' && definition.operation === 'subscription' &&
@@ -57,7 +63,7 @@
   }
 
   async function fetcher(parameters, options) {
-    const headers = (options && options.headers) || {};
+    const headers = fillHeaders(options && options.headers);
     const request = { ...parameters, variables: fill(parameters.variables) };
     if (isSubscription(options && options.documentAST, parameters.operationName)) return subscribe(request, headers);
     const response = await fetch(url, {
@@ -75,7 +81,7 @@
   }
 
   function headersOf(role) {
-    const token = config.tokens[role] || '<the token of the ' + role + '>';
+    const token = config.tokens[role] ? '{{' + role + '}}' : '<paste the token of the ' + role + ' here>';
     return JSON.stringify({ authorization: 'Bearer ' + token }, null, 2);
   }
 
@@ -84,16 +90,21 @@
     return text === '{}' ? '' : text.replaceAll('{{key}}', () => crypto.getRandomValues(new Uint32Array(2)).join('-'));
   }
 
+  const tabs = config.examples.map((example) => ({
+    query: example.query,
+    variables: variablesOf(example.variables),
+    headers: headersOf(example.role),
+  }));
+  // GraphiQL opens the tabs that it stored; where there are none, it takes its first editors from these properties.
+  const isFirst = localStorage.getItem('graphiql:tabState') === null;
   const asked = new URLSearchParams(location.search).get('query');
   ReactDOM.createRoot(document.getElementById('graphiql')).render(
     React.createElement(GraphiQL, {
       fetcher,
       query: asked || undefined,
-      defaultTabs: config.examples.map((example) => ({
-        query: example.query,
-        variables: variablesOf(example.variables),
-        headers: headersOf(example.role),
-      })),
+      variables: isFirst && !asked ? tabs[0].variables : undefined,
+      headers: isFirst && !asked ? tabs[0].headers : undefined,
+      defaultTabs: tabs,
       defaultEditorToolsVisibility: 'variables',
       shouldPersistHeaders: true,
       isHeadersEditorEnabled: true,
