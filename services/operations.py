@@ -111,7 +111,9 @@ class PlannedStep:
 class OperationKind(Protocol):
     """How operations of one kind go on; everything it decides follows from stored rows and the answers so far."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What operations of this kind are known by."""
 
     async def next_step(self, services: Services, operation: Operation, answers: Answers) -> PlannedStep | None:
         """The next call to Stripe, or None where it is time to settle.
