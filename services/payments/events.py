@@ -74,7 +74,7 @@ async def _payment_of(intent: dict[str, Any]) -> Payment | None:
     except ValueError:
         return None
     payment = await Payment.get_or_none(id=id_)
-    if payment is None or payment.stripe_payment_intent_id is not None:
+    if payment is None or payment.stripe_payment_intent_id not in {None, intent["id"]}:
         return None
     if Money.from_wire(intent["amount"], intent["currency"]) != payment.amount:
         log.error("payments.metadata_of_another_amount", payment=str(payment.id), intent=intent["id"])
