@@ -1,0 +1,214 @@
+"""Turns a request's work into what is stored, delivered and done later."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from sandbox.delivery import Deliveries
+from sandbox.errors import ApiError, Json
+from sandbox.faults import Faults
+from sandbox.resources import confirmation, payment_intents, refunds
+from sandbox.resources.accounts import platform_body
+from sandbox.resources.payment_methods import behaviour
+from sandbox.resources.webhook_endpoints import make, wants
+from sandbox.store import Row, Store, Timer
+from sandbox.work import Origin, Work
+
+_ONLY_PLATFORM: Final = "acct_1SandboxPlatform"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the sandbox is run.
+
+    Attributes:
+        accounts_by_key: each secret key opens an account of its own, not all the same.
+        country: of the platform.
+        async_delay_s: how long a bank takes to answer.
+        public_url: where the pages are, if not where the API is called.
+    """
+
+    data_dir: Path
+    accounts_by_key: bool = False
+    country: str = "US"
+    async_delay_s: float = 1.0
+    public_url: str | None = None
+
+
+class Engine:
+    """The running sandbox."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.store = Store(options.data_dir / "sandbox.sqlite")
+        self.faults = Faults()
+        self.deliveries = Deliveries(self.store, self.faults)
+        self._endpoints: dict[str, list[Json]] = {}
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._timer_set = asyncio.Event()
+        self.base_url = options.public_url or ""
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Deliver events and let time pass, until the end."""
+        for timer in self.store.timers():
+            heapq.heappush(self._timers, (timer.due, timer.id, timer))
+        tasks = [asyncio.create_task(self.deliveries.run()), asyncio.create_task(self._keep_time())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.store.close()
+
+    def platform_of(self, key: str) -> str:
+        """The account that a secret key opens; it is made when it is first used."""
+        id_ = _ONLY_PLATFORM
+        if self.options.accounts_by_key:
+            id_ = f"acct_1{sha256(key.encode()).hexdigest()[:15]}"
+        if self.store.row(id_) is None:
+            self._make_platform(id_)
+        return id_
+
+    def _make_platform(self, id_: str) -> None:
+        now = int(time.time())
+        body = platform_body(id_, self.options.country, now)
+        self.store.write([(id_, Row(self.store.next_seq(), "", "account", now, False, body), True)])
+
+    def work(self, platform: str, account: str | None = None, origin: Origin | None = None, base_url: str = "") -> Work:
+        """Something to do for an account."""
+        return Work(
+            store=self.store, platform=platform, account=account or platform, now=int(time.time()),
+            base_url=self.options.public_url or base_url or self.base_url, async_delay_s=self.options.async_delay_s,
+            origin=origin or Origin(),
+        )  # fmt: skip
+
+    def work_on(self, id_: str, base_url: str = "") -> Work | None:
+        """Something to do with an object, for the account that has it; None where there is no such object."""
+        row = self.store.row(id_)
+        if row is None:
+            return None
+        return self._work_of(row.body["id"] if row.account == "" else row.account, base_url)
+
+    def _work_of(self, account: str, base_url: str = "") -> Work:
+        row = self.store.row(account)
+        owner = row.body.get("_owner") if row is not None else None
+        return self.work(owner or account, account, base_url=base_url)
+
+    async def finish(self, work: Work) -> None:
+        """Store all that was done, and come back when it is on disk."""
+        if not work.rows and not work.events and not work.timers:
+            await self.store.committed()
+            return
+        now = time.time()
+        deliveries = []
+        for index, event in enumerate(work.events):
+            endpoints = self._listening(work.platform, event.type, of_connected=event.account != work.platform)
+            if endpoints:
+                work.events[index] = replace(event, body=_pending(event.body, len(endpoints)))
+                deliveries += [self.store.add_delivery(event.id, endpoint, now) for endpoint in endpoints]
+        work.write()
+        timers = [self.store.add_timer(now + delay, *what) for delay, *what in work.timers]
+        if any(row.kind == "webhook_endpoint" for row in work.rows.values()):
+            self._endpoints.pop(work.platform, None)
+        await self.store.committed()
+        self.deliveries.add(deliveries)
+        for timer in timers:
+            heapq.heappush(self._timers, (timer.due, timer.id, timer))
+            self._timer_set.set()
+
+    def _listening(self, platform: str, type_: str, *, of_connected: bool) -> list[str]:
+        endpoints = self._endpoints.get(platform)
+        if endpoints is None:
+            endpoints = [row.body for row in self.store.rows(platform, "webhook_endpoint")]
+            self._endpoints[platform] = endpoints
+        return [body["id"] for body in endpoints if wants(body, type_, of_connected=of_connected)]
+
+    async def deliver_again(self, event_id: str) -> bool:
+        """Send an event once more to all endpoints that want it; False if there is no such event."""
+        event = self.store.event(event_id)
+        if event is None:
+            return False
+        account = self.store.row(event.account)
+        platform = (account.body.get("_owner") if account is not None else None) or event.account
+        endpoints = self._listening(platform, event.type, of_connected=event.account != platform)
+        deliveries = [self.store.add_delivery(event_id, endpoint, time.time()) for endpoint in endpoints]
+        await self.store.committed()
+        self.deliveries.add(deliveries)
+        return True
+
+    async def register(self, url: str, secret: str | None, *, connect: bool) -> None:
+        """Register an endpoint for all events, in place of one that was registered with this URL before."""
+        platform = self.platform_of("sk_test_sandbox")
+        work = self.work(platform)
+        for known in work.listed("webhook_endpoint"):
+            if known["url"] == url and known["_connect"] == connect:
+                body = work.edit("webhook_endpoint", known["id"])
+                body["_secret"] = secret or body["_secret"]
+                break
+        else:
+            make(work, url, ["*"], connect=connect, secret=secret)
+        await self.finish(work)
+
+    async def _keep_time(self) -> None:
+        while True:
+            self._timer_set.clear()
+            while self._timers and self._timers[0][0] <= time.time():
+                await self._ring(heapq.heappop(self._timers)[2])
+            timeout = self._timers[0][0] - time.time() if self._timers else None
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._timer_set.wait(), timeout)
+
+    async def _ring(self, timer: Timer) -> None:
+        work = self._work_of(timer.account)
+        # What was to happen may have happened by other means.
+        with contextlib.suppress(ApiError):
+            ACTIONS[timer.action](work, timer.subject)
+            self.store.forget_timer(timer.id)
+            await self.finish(work)
+            return
+        self.store.forget_timer(timer.id)
+        await self.store.committed()
+
+
+def _pending(body: bytes, count: int) -> bytes:
+    head, _, tail = body.rpartition(b'"pending_webhooks":0')
+    return head + b'"pending_webhooks":%d' % count + tail
+
+
+def _settle_intent(work: Work, id_: str) -> None:
+    intent = work.edit("payment_intent", id_)
+    test = behaviour(work.get("payment_method", intent["payment_method"] or ""))
+    confirmation.settled(work, intent, None if test.settles == "succeeds" else test.settles)
+
+
+def _expire(work: Work, id_: str) -> None:
+    intent = work.edit("payment_intent", id_)
+    if intent["status"] == "requires_capture":
+        payment_intents.cancel_intent(work, intent, "automatic")
+
+
+def _settle_refund(work: Work, id_: str) -> None:
+    refunds.succeed(work, id_)
+
+
+def _fail_refund(work: Work, id_: str) -> None:
+    refunds.fail(work, id_)
+
+
+ACTIONS: Final[dict[str, Callable[[Work, str], None]]] = {
+    "settle_charge": confirmation.late_settlement,
+    "settle_intent": _settle_intent,
+    "settle_refund": _settle_refund,
+    "fail_refund": _fail_refund,
+    "expire_authorization": _expire,
+}

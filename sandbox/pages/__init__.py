@@ -1,0 +1,1 @@
+"""The pages that Stripe shows to people: plain HTML that works without scripts."""

@@ -1,0 +1,1 @@
+"""Stripe's resources, one noun a file: the object, its operations, its rules."""

@@ -1,0 +1,397 @@
+"""Everything the sandbox knows, in one SQLite file.
+
+All reading and writing goes through one connection on the event loop; changes of requests that arrive together are
+committed together, and no answer leaves before its commit. A killed process loses nothing that was answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+
+from sandbox.errors import Json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS objects (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL, kind TEXT NOT NULL,
+    created INTEGER NOT NULL, listed INTEGER NOT NULL, body BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS objects_in_order ON objects (account, kind, created, seq) WHERE listed;
+CREATE TABLE IF NOT EXISTS links (
+    account TEXT NOT NULL, field TEXT NOT NULL, value TEXT NOT NULL, seq INTEGER NOT NULL,
+    PRIMARY KEY (account, field, value, seq)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS events (
+    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL, type TEXT NOT NULL,
+    created INTEGER NOT NULL, body BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS events_in_order ON events (account, created, seq);
+CREATE TABLE IF NOT EXISTS deliveries (
+    id INTEGER PRIMARY KEY, event TEXT NOT NULL, endpoint TEXT NOT NULL, attempt INTEGER NOT NULL, due REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS deliveries_by_event ON deliveries (event);
+CREATE TABLE IF NOT EXISTS timers (
+    id INTEGER PRIMARY KEY, due REAL NOT NULL, account TEXT NOT NULL, action TEXT NOT NULL, subject TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS answers (
+    account TEXT NOT NULL, key TEXT NOT NULL, request TEXT NOT NULL, status INTEGER NOT NULL, body BLOB NOT NULL,
+    request_id TEXT NOT NULL, created INTEGER NOT NULL, PRIMARY KEY (account, key)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS balances (
+    account TEXT NOT NULL, currency TEXT NOT NULL, available_on INTEGER NOT NULL, amount INTEGER NOT NULL,
+    PRIMARY KEY (account, currency, available_on)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+_CACHED: Final = 20_000
+_PAGE: Final = 200
+
+# What objects are listed by. Other filters are tried on each object.
+LINKS: Final[dict[str, tuple[str, ...]]] = {
+    "payment_intent": ("customer",),
+    "charge": ("payment_intent", "customer", "transfer_group"),
+    "refund": ("payment_intent", "charge"),
+    "transfer": ("transfer_group", "destination"),
+    "transfer_reversal": ("transfer",),
+    "application_fee": ("charge",),
+    "fee_refund": ("fee",),
+    "balance_transaction": ("source",),
+    "payment_method": ("customer",),
+    "setup_intent": ("customer",),
+    "person": ("account",),
+    "bank_account": ("account",),
+    "account_link": ("account",),
+}
+
+
+@dataclass(slots=True)
+class Row:
+    """An object as stored; `body` may hold hidden fields, which begin with an underscore."""
+
+    seq: int
+    account: str
+    kind: str
+    created: int
+    listed: bool
+    body: Json
+
+
+@dataclass(frozen=True, slots=True)
+class SavedAnswer:
+    """What an idempotency key was answered with."""
+
+    request: str
+    status: int
+    body: bytes
+    request_id: str
+    created: int
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """An event as it is delivered."""
+
+    id: str
+    account: str
+    type: str
+    created: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event that one endpoint has yet to get; `attempt` counts from 1, `due` is in seconds since the epoch."""
+
+    id: int
+    event: str
+    endpoint: str
+    attempt: int
+    due: float
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """Something that happens by itself later, as a bank's answer to a debit."""
+
+    id: int
+    due: float
+    account: str
+    action: str
+    subject: str
+
+
+class Store:
+    """The sandbox's memory."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._sql = sqlite3.connect(path, isolation_level=None, cached_statements=256)
+        self._sql.execute("PRAGMA journal_mode = WAL")
+        # NORMAL waits for the disk at checkpoints only: enough for a killed process, not for a lost machine.
+        self._sql.execute("PRAGMA synchronous = NORMAL")
+        self._sql.execute("PRAGMA wal_autocheckpoint = 8000")
+        self._sql.execute("PRAGMA cache_size = -65536")
+        self._sql.executescript(_SCHEMA)
+        self._cache: OrderedDict[str, Row] = OrderedDict()
+        self._committing: asyncio.Future[None] | None = None
+        self._seq = self._last("objects", "seq")
+        self._event_seq = self._last("events", "seq")
+        self._delivery_id = self._last("deliveries", "id")
+        self._timer_id = self._last("timers", "id")
+
+    def _last(self, table: str, column: str) -> int:
+        return int(self._sql.execute(f"SELECT coalesce(max({column}), 0) FROM {table}").fetchone()[0])
+
+    # Commits
+
+    def begin(self) -> None:
+        """Open the transaction that the next commit ends, unless it is open."""
+        if not self._sql.in_transaction:
+            self._sql.execute("BEGIN IMMEDIATE")
+
+    async def committed(self) -> None:
+        """Wait until all that was written so far is on disk, together with what else is written in this turn."""
+        if self._committing is None:
+            loop = asyncio.get_running_loop()
+            self._committing = loop.create_future()
+            loop.call_soon(self._commit)
+        await asyncio.shield(self._committing)
+
+    def _commit(self) -> None:
+        waiting, self._committing = self._committing, None
+        try:
+            if self._sql.in_transaction:
+                self._sql.execute("COMMIT")
+        except sqlite3.Error as error:
+            if waiting is not None and not waiting.done():
+                waiting.set_exception(error)
+            return
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
+
+    def close(self) -> None:
+        """Commit and close."""
+        if self._sql.in_transaction:
+            self._sql.execute("COMMIT")
+        self._sql.close()
+
+    # Objects
+
+    def next_seq(self) -> int:
+        """The place of a new object among all."""
+        self._seq += 1
+        return self._seq
+
+    def row(self, id_: str) -> Row | None:
+        """An object by its id; its body must not be changed."""
+        row = self._cache.get(id_)
+        if row is not None:
+            self._cache.move_to_end(id_)
+            return row
+        record = self._sql.execute(
+            "SELECT seq, account, kind, created, listed, body FROM objects WHERE id = ?", (id_,)
+        ).fetchone()
+        if record is None:
+            return None
+        row = Row(*record[:4], bool(record[4]), orjson.loads(record[5]))
+        self._keep(id_, row)
+        return row
+
+    def write(self, rows: Sequence[tuple[str, Row, bool]]) -> None:
+        """Write objects: id, row, whether it is new."""
+        self.begin()
+        self._sql.executemany(
+            "INSERT INTO objects (seq, id, account, kind, created, listed, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (seq) DO UPDATE SET listed = excluded.listed, body = excluded.body",
+            [(r.seq, id_, r.account, r.kind, r.created, r.listed, orjson.dumps(r.body)) for id_, r, _ in rows],
+        )
+        links = []
+        for id_, row, is_new in rows:
+            known = None if is_new else self.row(id_)
+            for field in LINKS.get(row.kind, ()):
+                value = row.body.get(field)
+                if known is not None and known.body.get(field) != value:
+                    self._sql.execute(
+                        "DELETE FROM links WHERE account = ? AND field = ? AND value = ? AND seq = ?",
+                        (row.account, f"{row.kind}.{field}", known.body.get(field) or "", row.seq),
+                    )
+                if isinstance(value, str) and (known is None or known.body.get(field) != value):
+                    links.append((row.account, f"{row.kind}.{field}", value, row.seq))
+        if links:
+            self._sql.executemany("INSERT OR IGNORE INTO links VALUES (?, ?, ?, ?)", links)
+        for id_, row, _ in rows:
+            self._keep(id_, row)
+
+    def _keep(self, id_: str, row: Row) -> None:
+        self._cache[id_] = row
+        self._cache.move_to_end(id_)
+        if len(self._cache) > _CACHED:
+            self._cache.popitem(last=False)
+
+    def rows(
+        self, account: str, kind: str, *, link: tuple[str, str] | None = None, after: Row | None = None,
+        newest_first: bool = True, created: tuple[int, int] = (0, 2**53),
+    ) -> Iterator[Row]:  # fmt: skip
+        """A kind's objects in order of creation, from beyond `after`.
+
+        Args:
+            link: a field of `LINKS` and its value.
+            created: the first and the last second, both included.
+        """
+        before, order = ("<", "DESC") if newest_first else (">", "ASC")
+        cursor = (after.created, after.seq) if after is not None else ((2**53, 0) if newest_first else (-1, 0))
+        joined = "JOIN links l ON l.seq = o.seq AND l.account = o.account AND l.field = ? AND l.value = ?" if link else ""
+        query = (
+            f"SELECT o.id, o.seq, o.created FROM objects o {joined} WHERE o.account = ? AND o.kind = ? AND o.listed"
+            f" AND o.created BETWEEN ? AND ? AND (o.created, o.seq) {before} (?, ?)"
+            f" ORDER BY o.created {order}, o.seq {order} LIMIT {_PAGE}"
+        )
+        first = (f"{kind}.{link[0]}", link[1]) if link else ()
+        while True:
+            page = self._sql.execute(query, (*first, account, kind, *created, *cursor)).fetchall()
+            for id_, seq, created_at in page:
+                cursor = (created_at, seq)
+                row = self.row(id_)
+                if row is not None:
+                    yield row
+            if len(page) < _PAGE:
+                return
+
+    # Events, deliveries and timers
+
+    def add_events(self, events: Iterable[EventRow]) -> None:
+        """Keep events."""
+        self.begin()
+        for event in events:
+            self._event_seq += 1
+            self._sql.execute(
+                "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)",
+                (self._event_seq, event.id, event.account, event.type, event.created, event.body),
+            )
+
+    def event(self, id_: str) -> EventRow | None:
+        """An event by its id."""
+        record = self._sql.execute("SELECT id, account, type, created, body FROM events WHERE id = ?", (id_,)).fetchone()
+        return EventRow(*record) if record else None
+
+    def events(
+        self, account: str, *, globs: Sequence[str] = (), after: str | None = None, newest_first: bool = True,
+        created: tuple[int, int] = (0, 2**53), limit: int = 100,
+    ) -> list[EventRow]:  # fmt: skip
+        """An account's events in order, of types that match any of the patterns."""
+        before, order = ("<", "DESC") if newest_first else (">", "ASC")
+        cursor: tuple[int, int] = (2**53, 0) if newest_first else (-1, 0)
+        if after is not None:
+            cursor = self._sql.execute("SELECT created, seq FROM events WHERE id = ?", (after,)).fetchone() or cursor
+        matching = f"AND ({' OR '.join('type GLOB ?' for _ in globs)})" if globs else ""
+        records = self._sql.execute(
+            f"SELECT id, account, type, created, body FROM events WHERE account = ? AND created BETWEEN ? AND ?"
+            f" AND (created, seq) {before} (?, ?) {matching} ORDER BY created {order}, seq {order} LIMIT ?",
+            (account, *created, *cursor, *globs, limit),
+        )
+        return [EventRow(*record) for record in records]
+
+    def add_delivery(self, event: str, endpoint: str, due: float) -> Delivery:
+        """Note that an endpoint is to get an event."""
+        self.begin()
+        self._delivery_id += 1
+        delivery = Delivery(self._delivery_id, event, endpoint, 1, due)
+        self._sql.execute("INSERT INTO deliveries VALUES (?, ?, ?, 1, ?)", (delivery.id, event, endpoint, due))
+        return delivery
+
+    def postpone(self, delivery: Delivery) -> None:
+        """Keep a delivery's next attempt."""
+        self.begin()
+        self._sql.execute(
+            "UPDATE deliveries SET attempt = ?, due = ? WHERE id = ?", (delivery.attempt, delivery.due, delivery.id)
+        )
+
+    def forget_delivery(self, id_: int) -> None:
+        """It has arrived, or never will."""
+        self.begin()
+        self._sql.execute("DELETE FROM deliveries WHERE id = ?", (id_,))
+
+    def deliveries(self) -> list[Delivery]:
+        """All that is yet to be delivered."""
+        return [Delivery(*record) for record in self._sql.execute("SELECT * FROM deliveries ORDER BY id")]
+
+    def pending_deliveries(self, event: str) -> int:
+        """How many endpoints have yet to get an event."""
+        return int(self._sql.execute("SELECT count(*) FROM deliveries WHERE event = ?", (event,)).fetchone()[0])
+
+    def add_timer(self, due: float, account: str, action: str, subject: str) -> Timer:
+        """Keep what is to happen later."""
+        self.begin()
+        self._timer_id += 1
+        self._sql.execute("INSERT INTO timers VALUES (?, ?, ?, ?, ?)", (self._timer_id, due, account, action, subject))
+        return Timer(self._timer_id, due, account, action, subject)
+
+    def forget_timer(self, id_: int) -> None:
+        """It has happened."""
+        self.begin()
+        self._sql.execute("DELETE FROM timers WHERE id = ?", (id_,))
+
+    def timers(self) -> list[Timer]:
+        """What is yet to happen."""
+        return [Timer(*record) for record in self._sql.execute("SELECT * FROM timers ORDER BY id")]
+
+    # Idempotency keys
+
+    def answer(self, account: str, key: str) -> SavedAnswer | None:
+        """What a key was answered with."""
+        record = self._sql.execute(
+            "SELECT request, status, body, request_id, created FROM answers WHERE account = ? AND key = ?", (account, key)
+        ).fetchone()
+        return SavedAnswer(*record) if record else None
+
+    def save_answer(self, account: str, key: str, answer: SavedAnswer) -> None:
+        """Keep a key's answer."""
+        self.begin()
+        self._sql.execute(
+            "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (account, key, answer.request, answer.status, answer.body, answer.request_id, answer.created),
+        )
+
+    # Balances
+
+    def add_to_balance(self, account: str, currency: str, available_on: int, amount: int) -> None:
+        """Credit or debit an account; the money counts as available from then on."""
+        self.begin()
+        self._sql.execute(
+            "INSERT INTO balances VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET amount = amount + excluded.amount",
+            (account, currency, available_on, amount),
+        )
+
+    def balance(self, account: str, now: int) -> dict[str, tuple[int, int]]:
+        """What an account has per currency: available, pending."""
+        records = self._sql.execute(
+            "SELECT currency, sum(CASE WHEN available_on <= ? THEN amount ELSE 0 END),"
+            " sum(CASE WHEN available_on > ? THEN amount ELSE 0 END) FROM balances WHERE account = ? GROUP BY currency",
+            (now, now, account),
+        )
+        return {currency: (available, pending) for currency, available, pending in records}
+
+    # Facts about the sandbox itself
+
+    def fact(self, name: str) -> str | None:
+        """A fact by its name."""
+        record = self._sql.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return None if record is None else str(record[0])
+
+    def set_fact(self, name: str, value: str) -> None:
+        """Keep a fact."""
+        self.begin()
+        self._sql.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+    def statistics(self) -> dict[str, Any]:
+        """How much there is."""
+        return dict(self._sql.execute("SELECT kind, count(*) FROM objects GROUP BY kind").fetchall())
