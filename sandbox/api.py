@@ -13,13 +13,12 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, TYPE_CHECKING
 
 import orjson
 
 from sandbox import API_VERSION, forms
 from sandbox.catalogue import OPERATIONS
-from sandbox.engine import Engine
 from sandbox.errors import ApiError, Json
 from sandbox.expansion import expand, shown
 from sandbox.faults import Fate, rate_limited, server_error
@@ -29,6 +28,9 @@ from sandbox.resources.accounts import no_access
 from sandbox.store import SavedAnswer
 from sandbox.validation import Validator
 from sandbox.work import Origin
+
+if TYPE_CHECKING:
+    from sandbox.engine import Engine
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -217,7 +219,7 @@ def _after_effect() -> ApiError:
 
 def _replay(saved: SavedAnswer, fingerprint: str, key: str) -> Answer:
     if saved.request != fingerprint:
-        before, now = saved.request.split()[0], fingerprint.split()[0]
+        before, now = saved.request.split()[0], fingerprint.split(maxsplit=1)[0]
         same = "for the same endpoint" if before != now else "with the same parameters"
         detail = f" ('{before}' vs '{now}')" if before != now else ""
         raise ApiError(

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
 
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
 from sandbox import API_VERSION, control
@@ -15,6 +12,12 @@ from sandbox.api import ApiApp, Receive, Scope, Send
 from sandbox.engine import Engine, Options
 from sandbox.pages import onboarding, three_d_secure
 from sandbox.pages.html import page
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from starlette.responses import HTMLResponse
+    from starlette.requests import Request
+    from collections.abc import AsyncIterator
 
 
 class SandboxApp:
@@ -46,7 +49,7 @@ class SandboxApp:
         await self._site(scope, receive, send)
 
 
-async def _front(request: Request) -> HTMLResponse:
+async def _front(_request: Request) -> HTMLResponse:
     return page(
         "The sandbox is running",
         f"<p>It speaks Stripe's API, version <code>{API_VERSION}</code>, at <code>/v1</code>. Any key of the form "

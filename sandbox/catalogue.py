@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TYPE_CHECKING
 
-from sandbox.operations import Operation
 from sandbox.resources import (
     account_links,
     accounts,
@@ -23,6 +22,9 @@ from sandbox.resources import (
     transfers,
     webhook_endpoints,
 )
+
+if TYPE_CHECKING:
+    from sandbox.operations import Operation
 
 OPERATIONS: Final[tuple[Operation, ...]] = (
     *account_links.OPERATIONS,

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Any, Final, TYPE_CHECKING
 
 import orjson
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandbox.api import ApiApp
-from sandbox.engine import Engine
 from sandbox.errors import ApiError, Json
 from sandbox.expansion import shown
 from sandbox.resources import confirmation, onboarding, payment_intents, refunds, setup_intents
 from sandbox.test_cards import BANK_DECLINES
 from sandbox.work import Work
+
+if TYPE_CHECKING:
+    from sandbox.engine import Engine
+    from sandbox.api import ApiApp
+    from starlette.requests import Request
 
 _Action = Callable[[Work, str, Json], Json]
 _FLUSH_S: Final = 10.0
@@ -144,11 +146,11 @@ def _restrict(work: Work, id_: str, params: Json) -> Json:
     return onboarding.restrict(work, id_, due=list(due), disabled_reason=params.get("disabled_reason"))
 
 
-def _enable(work: Work, id_: str, params: Json) -> Json:
+def _enable(work: Work, id_: str, _params: Json) -> Json:
     return onboarding.restrict(work, id_, due=[], disabled_reason=None)
 
 
-def _deauthorize(work: Work, id_: str, params: Json) -> Json:
+def _deauthorize(work: Work, id_: str, _params: Json) -> Json:
     return onboarding.deauthorize(work, id_)
 
 
@@ -180,7 +182,7 @@ def _settle(work: Work, id_: str, params: Json) -> Json:
     return intent
 
 
-def _expire(work: Work, id_: str, params: Json) -> Json:
+def _expire(work: Work, id_: str, _params: Json) -> Json:
     intent = work.edit("payment_intent", id_)
     payment_intents.cancel_intent(work, intent, "automatic")
     return intent
@@ -193,5 +195,5 @@ def _fail_refund(work: Work, id_: str, params: Json) -> Json:
     return refunds.fail(work, id_, reason)
 
 
-def _succeed_refund(work: Work, id_: str, params: Json) -> Json:
+def _succeed_refund(work: Work, id_: str, _params: Json) -> Json:
     return refunds.succeed(work, id_)

@@ -6,7 +6,6 @@ import asyncio
 import heapq
 import hmac
 import time
-from collections.abc import Iterable
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +15,7 @@ import orjson
 from sandbox.store import Delivery, Store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from sandbox.errors import Json
     from sandbox.faults import Faults
 
@@ -59,12 +59,12 @@ class Deliveries:
             while True:
                 self._changed.clear()
                 await self._slots.acquire()
-                delivery = self._next()
-                if delivery is None:
+                due = self._next()
+                if due is None:
                     self._slots.release()
                     await self._until_due()
                     continue
-                task = asyncio.create_task(self._send(delivery))
+                task = asyncio.create_task(self._send(due))
                 self._sending.add(task)
                 task.add_done_callback(self._sending.discard)
         finally:

@@ -6,11 +6,9 @@ import asyncio
 import contextlib
 import heapq
 import time
-from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from pathlib import Path
-from typing import Final
+from typing import Final, TYPE_CHECKING
 
 from sandbox.delivery import Deliveries
 from sandbox.errors import ApiError, Json
@@ -21,6 +19,10 @@ from sandbox.resources.payment_methods import behaviour
 from sandbox.resources.webhook_endpoints import make, wants
 from sandbox.store import Row, Store, Timer
 from sandbox.work import Origin, Work
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from collections.abc import AsyncIterator, Callable
 
 _ONLY_PLATFORM: Final = "acct_1SandboxPlatform"
 

@@ -58,8 +58,8 @@ class Faults:
         _check(config)
         self.config = config
         seed = config.get("seed", 0)
-        self._requests = random.Random(f"requests {seed}")
-        self._webhooks = random.Random(f"webhooks {seed}")
+        self._requests = random.Random(f"requests {seed}")  # noqa: S311 -- dice, not secrets
+        self._webhooks = random.Random(f"webhooks {seed}")  # noqa: S311 -- dice, not secrets
 
     def clear(self) -> None:
         """Let all go well."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, TYPE_CHECKING
 
 from sandbox.errors import Json, invalid, missing_object
-from sandbox.operations import Call
 from sandbox.store import LINKS
+
+if TYPE_CHECKING:
+    from sandbox.operations import Call
+    from collections.abc import Callable, Iterable
 
 _LIMIT: Final = 10
 _LIMIT_AT_MOST: Final = 100
@@ -84,6 +86,7 @@ def created_range(call: Call) -> tuple[int, int]:
         return 0, 2**53
     if not isinstance(created, dict):
         return int(created), int(created)
-    first = max(created.get("gte", 0), created.get("gt", -1) + 1)
-    last = min(created.get("lte", 2**53), created.get("lt", 2**53 + 1) - 1)
+    bounds = {name: int(value) for name, value in created.items()}
+    first = max(bounds.get("gte", 0), bounds.get("gt", -1) + 1)
+    last = min(bounds.get("lte", 2**53), bounds.get("lt", 2**53 + 1) - 1)
     return first, last

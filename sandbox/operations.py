@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from sandbox.errors import Json, invalid
-from sandbox.work import Work
+
+if TYPE_CHECKING:
+    from sandbox.work import Work
 
 
 @dataclass(slots=True)

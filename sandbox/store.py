@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from sandbox.errors import Json
 
 if TYPE_CHECKING:
+    from sandbox.errors import Json
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 _SCHEMA: Final = """
@@ -143,6 +143,10 @@ class Store:
         self._sql.executescript(_SCHEMA)
         self._cache: OrderedDict[str, Row] = OrderedDict()
         self._committing: asyncio.Future[None] | None = None
+        # Written together before the next commit, or before they are read.
+        self._new_events: list[EventRow] = []
+        self._new_answers: dict[tuple[str, str], SavedAnswer] = {}
+        self._new_credits: dict[tuple[str, str, int], int] = {}
         self._seq = self._last("objects", "seq")
         self._event_seq = self._last("events", "seq")
         self._delivery_id = self._last("deliveries", "id")
@@ -169,6 +173,7 @@ class Store:
     def _commit(self) -> None:
         waiting, self._committing = self._committing, None
         try:
+            self._flush()
             if self._sql.in_transaction:
                 self._sql.execute("COMMIT")
         except sqlite3.Error as error:
@@ -178,8 +183,32 @@ class Store:
         if waiting is not None and not waiting.done():
             waiting.set_result(None)
 
+    def _flush(self) -> None:
+        events, answers, credits_ = self._new_events, self._new_answers, self._new_credits
+        if not (events or answers or credits_):
+            return
+        self.begin()
+        self._new_events, self._new_answers, self._new_credits = [], {}, {}
+        if events:
+            first = self._event_seq - len(events) + 1
+            self._sql.executemany(
+                "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)",
+                [(seq, e.id, e.account, e.type, e.created, e.body) for seq, e in enumerate(events, first)],
+            )
+        if answers:
+            self._sql.executemany(
+                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [(*key, a.request, a.status, a.body, a.request_id, a.created) for key, a in answers.items()],
+            )
+        if credits_:
+            self._sql.executemany(
+                "INSERT INTO balances VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET amount = amount + excluded.amount",
+                [(*key, amount) for key, amount in credits_.items()],
+            )
+
     def close(self) -> None:
         """Commit and close."""
+        self._flush()
         if self._sql.in_transaction:
             self._sql.execute("COMMIT")
         self._sql.close()
@@ -202,7 +231,8 @@ class Store:
         ).fetchone()
         if record is None:
             return None
-        row = Row(*record[:4], bool(record[4]), orjson.loads(record[5]))
+        seq, account, kind, created, listed, body = record
+        row = Row(seq, account, kind, created, bool(listed), orjson.loads(body))
         self._keep(id_, row)
         return row
 
@@ -270,16 +300,13 @@ class Store:
 
     def add_events(self, events: Iterable[EventRow]) -> None:
         """Keep events."""
-        self.begin()
         for event in events:
             self._event_seq += 1
-            self._sql.execute(
-                "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)",
-                (self._event_seq, event.id, event.account, event.type, event.created, event.body),
-            )
+            self._new_events.append(event)
 
     def event(self, id_: str) -> EventRow | None:
         """An event by its id."""
+        self._flush()
         record = self._sql.execute("SELECT id, account, type, created, body FROM events WHERE id = ?", (id_,)).fetchone()
         return EventRow(*record) if record else None
 
@@ -288,6 +315,7 @@ class Store:
         created: tuple[int, int] = (0, 2**53), limit: int = 100,
     ) -> list[EventRow]:  # fmt: skip
         """An account's events in order, of types that match any of the patterns."""
+        self._flush()
         before, order = ("<", "DESC") if newest_first else (">", "ASC")
         cursor: tuple[int, int] = (2**53, 0) if newest_first else (-1, 0)
         if after is not None:
@@ -348,6 +376,9 @@ class Store:
 
     def answer(self, account: str, key: str) -> SavedAnswer | None:
         """What a key was answered with."""
+        pending = self._new_answers.get((account, key))
+        if pending is not None:
+            return pending
         record = self._sql.execute(
             "SELECT request, status, body, request_id, created FROM answers WHERE account = ? AND key = ?", (account, key)
         ).fetchone()
@@ -355,24 +386,18 @@ class Store:
 
     def save_answer(self, account: str, key: str, answer: SavedAnswer) -> None:
         """Keep a key's answer."""
-        self.begin()
-        self._sql.execute(
-            "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (account, key, answer.request, answer.status, answer.body, answer.request_id, answer.created),
-        )
+        self._new_answers[account, key] = answer
 
     # Balances
 
     def add_to_balance(self, account: str, currency: str, available_on: int, amount: int) -> None:
         """Credit or debit an account; the money counts as available from then on."""
-        self.begin()
-        self._sql.execute(
-            "INSERT INTO balances VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET amount = amount + excluded.amount",
-            (account, currency, available_on, amount),
-        )
+        key = (account, currency, available_on)
+        self._new_credits[key] = self._new_credits.get(key, 0) + amount
 
     def balance(self, account: str, now: int) -> dict[str, tuple[int, int]]:
         """What an account has per currency: available, pending."""
+        self._flush()
         records = self._sql.execute(
             "SELECT currency, sum(CASE WHEN available_on <= ? THEN amount ELSE 0 END),"
             " sum(CASE WHEN available_on > ? THEN amount ELSE 0 END) FROM balances WHERE account = ? GROUP BY currency",

@@ -6,10 +6,10 @@ import importlib
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, Final, Literal, Union, get_args, get_origin
+from typing import Any, Final, Literal, NotRequired, Required, Union, get_args, get_origin
 
 from stripe._request_options import RequestOptions
-from typing_extensions import NotRequired, Required, get_type_hints, is_typeddict
+from typing_extensions import get_type_hints, is_typeddict
 
 from sandbox.errors import ApiError, invalid, missing_param
 

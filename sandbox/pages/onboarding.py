@@ -5,15 +5,18 @@ from __future__ import annotations
 from html import escape
 from urllib.parse import parse_qs
 
-from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from sandbox import money
-from sandbox.engine import Engine
-from sandbox.errors import Json
 from sandbox.pages.html import not_found, page
 from sandbox.resources import account_links, onboarding
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sandbox.errors import Json
+    from sandbox.engine import Engine
+    from starlette.requests import Request
 
 
 def routes(engine: Engine) -> list[Route]:

@@ -6,16 +6,19 @@ import hmac
 from html import escape
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
-from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from sandbox import money
-from sandbox.engine import Engine
 from sandbox.errors import ApiError, Json
 from sandbox.pages.html import not_found, page
 from sandbox.resources import confirmation, setup_intents
-from sandbox.work import Work
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sandbox.work import Work
+    from sandbox.engine import Engine
+    from starlette.requests import Request
 
 
 def routes(engine: Engine) -> list[Route]:

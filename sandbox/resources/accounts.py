@@ -18,9 +18,6 @@ _CONTROLLERS: Final = {
     "custom": ("application_custom", "application", "application", "none"),
     "standard": ("account", "stripe", "stripe", "full"),
 }
-_CAPABILITY_DUE: Final = {
-    "transfers": lambda name: not name.startswith(("business_profile.mcc", "business_profile.url")),
-}
 
 
 def application_of(platform: str) -> str:
@@ -191,7 +188,7 @@ def _take_individual(work: Work, body: Json, individual: Json) -> None:
 
 def add_external_account(work: Work, body: Json, details: Any, metadata: dict[str, str] | None = None) -> Json:
     """Give an account a bank account, by its test number or token ("btok_us_verified")."""
-    bank = bank_account_body(work, body, details, metadata or {})
+    bank = bank_account_body(body, details, metadata or {})
     bank["default_for_currency"] = True
     for id_ in body["_external_accounts"]:
         other = work.edit("bank_account", id_, body["id"])
@@ -250,8 +247,7 @@ def refresh(work: Work, body: Json, *, silently: bool = False) -> None:
     before = dict(body["capabilities"])
     rejected = body["_disabled"]
     for name in body["_requested"]:
-        counts = _CAPABILITY_DUE.get(name, lambda _: True)
-        missing = rejected or any(counts(item) for item in due)
+        missing = rejected or any(_stops(name, item) for item in due)
         unable = name != "transfers" and money.is_cross_border_only(body["country"])
         body["capabilities"][name] = "inactive" if missing or unable else "active"
     body["details_submitted"] = body["details_submitted"] or not due
@@ -274,13 +270,17 @@ def refresh(work: Work, body: Json, *, silently: bool = False) -> None:
             )
 
 
+def _stops(capability_: str, requirement: str) -> bool:
+    """Whether a capability waits for something; what is sold does not matter to one who is only paid."""
+    return capability_ != "transfers" or not requirement.startswith("business_profile.")
+
+
 def capability(account: Json, name: str) -> Json:
     """One capability of an account ("The Capability object")."""
     requested_at = account["_requested"].get(name)
-    counts = _CAPABILITY_DUE.get(name, lambda _: True)
-    due = [item for item in account["requirements"]["currently_due"] if counts(item)] if requested_at else []
+    due = [item for item in account["requirements"]["currently_due"] if _stops(name, item)] if requested_at else []
     reason = account["_disabled"] or ("requirements.fields_needed" if due else None)
-    empty = {key: value for key, value in _no_requirements().items()}
+    empty = dict(_no_requirements().items())
     return {
         "id": name, "object": "capability", "account": account["id"], "future_requirements": empty,
         "requested": requested_at is not None, "requested_at": requested_at,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Final
+from typing import Final, TYPE_CHECKING
 
 from sandbox import money
-from sandbox.errors import Json
 from sandbox.ids import new_id
 from sandbox.listing import list_objects
 from sandbox.operations import Call, Operation
-from sandbox.work import Work
+
+if TYPE_CHECKING:
+    from sandbox.errors import Json
+    from sandbox.work import Work
+    from decimal import Decimal
 
 _DAY: Final = 86_400
 _PENDING_DAYS: Final = 2

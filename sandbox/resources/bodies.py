@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from sandbox import money
 from sandbox.errors import Json, invalid
 from sandbox.ids import new_id
-from sandbox.work import Work
+
+if TYPE_CHECKING:
+    from sandbox.work import Work
 
 
 def billing_details() -> Json:
@@ -50,13 +52,13 @@ def refund_body(work: Work, id_: str, charge: Json, amount: int, **fields: Any) 
 
 def address() -> Json:
     """An address of which nothing is known."""
-    return {name: None for name in ("city", "country", "line1", "line2", "postal_code", "state")}
+    return dict.fromkeys(("city", "country", "line1", "line2", "postal_code", "state"))
 
 
 def person_body(work: Work, account: str) -> Json:
     """A person of an account ("The Person object"); it is not stored yet."""
     document = {"back": None, "details": None, "details_code": None, "front": None}
-    nothing_due = {
+    nothing_due: Json = {
         "alternatives": [], "currently_due": [], "errors": [], "eventually_due": [], "past_due": [],
         "pending_verification": [],
     }  # fmt: skip
@@ -92,7 +94,7 @@ def update_person(person: Json, params: Json) -> None:
             person[name] = None if value == "" else value
 
 
-def bank_account_body(work: Work, account: Json, details: Any, metadata: dict[str, str]) -> Json:
+def bank_account_body(account: Json, details: Any, metadata: dict[str, str]) -> Json:
     """A host's bank account ("The Bank Account object"); it is not stored yet."""
     if isinstance(details, str):
         if not details.startswith(("btok_", "tok_")):

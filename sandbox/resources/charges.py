@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TYPE_CHECKING
 
 from sandbox import money
-from sandbox.errors import Json
 from sandbox.ids import new_id, random_text
 from sandbox.listing import list_objects
 from sandbox.operations import Call, Operation, update_metadata
@@ -15,6 +14,9 @@ from sandbox.resources.balance_transactions import Fee
 from sandbox.resources.bodies import charge_body
 from sandbox.test_cards import BANK_DECLINES, Decline, TestMethod
 from sandbox.work import Work, copied
+
+if TYPE_CHECKING:
+    from sandbox.errors import Json
 
 AUTHORIZATION_S: Final = 7 * 86_400
 _MESSAGES: Final = {
@@ -86,7 +88,7 @@ def _method_details(
     type_ = method["type"]
     kept = method[type_]
     if type_ == "us_bank_account":
-        names = ("account_holder_type", "account_type", "bank_name", "fingerprint", "last4", "routing_number")
+        names: tuple[str, ...] = ("account_holder_type", "account_type", "bank_name", "fingerprint", "last4", "routing_number")
         return {
             type_: {**{name: kept[name] for name in names}, "mandate": None, "payment_reference": None,
                     "expected_debit_date": None}, "type": type_,

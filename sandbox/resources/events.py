@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TYPE_CHECKING
 
 import orjson
 
 from sandbox.errors import Json, invalid, missing_object
 from sandbox.listing import as_list, created_range, limit_of
 from sandbox.operations import Call, Operation
-from sandbox.store import EventRow
+
+if TYPE_CHECKING:
+    from sandbox.store import EventRow
 
 _KEPT_S: Final = 30 * 86_400
 _TYPES: Final = 20

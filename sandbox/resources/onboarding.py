@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
-from sandbox.errors import Json
 from sandbox.resources.accounts import add_external_account, application_of, refresh
 from sandbox.resources.bodies import person_body, update_person
 from sandbox.work import Work, copied
 
-_PERSON = {
+if TYPE_CHECKING:
+    from sandbox.errors import Json
+
+_PERSON: dict[str, Any] = {
     "address": {"city": "San Francisco", "line1": "address_full_match", "postal_code": "94111", "state": "CA"},
     "dob": {"day": 1, "month": 1, "year": 1901},
     "first_name": "Jenny",
@@ -56,7 +58,7 @@ def _fill_company(body: Json) -> None:
 
 def _fill_person(work: Work, body: Json, first_name: str | None, last_name: str | None) -> None:
     known = next((p for p in work.listed("person", account=body["id"]) if p["relationship"]["representative"]), None)
-    params: dict[str, Any] = {**_PERSON, "address": {**_PERSON["address"], "country": body["country"]}}  # type: ignore[dict-item]
+    params: dict[str, Any] = {**_PERSON, "address": {**_PERSON["address"], "country": body["country"]}}
     params["first_name"] = first_name or params["first_name"]
     params["last_name"] = last_name or params["last_name"]
     params["email"] = body["email"] or "jenny.rosen@example.com"

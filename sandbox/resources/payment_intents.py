@@ -274,8 +274,8 @@ def update(call: Call) -> Json:
     if done and changed:
         raise _unexpected(
             intent,
-            f"This PaymentIntent's {sorted(changed)[0]} could not be updated because it has a status of "
-            f"{intent['status']}. You may only update the {sorted(changed)[0]} of a PaymentIntent with one of the "
+            f"This PaymentIntent's {min(changed)} could not be updated because it has a status of "
+            f"{intent['status']}. You may only update the {min(changed)} of a PaymentIntent with one of the "
             f"following statuses: {', '.join(_CONFIRMABLE)}.",
         )
     if "currency" in params:
@@ -323,7 +323,8 @@ def capture(call: Call) -> Json:
             f"This PaymentIntent could not be captured because it has a status of {intent['status']}. Only a PaymentIntent "
             "with one of the following statuses may be captured: requires_capture.",
         )
-    amount = params.get("amount_to_capture", intent["amount_capturable"])
+    wanted = params.get("amount_to_capture")
+    amount: int = intent["amount_capturable"] if wanted is None else wanted
     if amount < 1:
         raise invalid("This value must be greater than or equal to 1.", "amount_to_capture", "parameter_invalid_integer")
     if amount > intent["amount_capturable"]:
@@ -334,7 +335,7 @@ def capture(call: Call) -> Json:
     if params.get("application_fee_amount") is not None:
         intent["application_fee_amount"] = params["application_fee_amount"]
         _check_connect(work, intent)
-    fee = intent["application_fee_amount"]
+    fee: int | None = intent["application_fee_amount"]
     if fee is not None and fee > amount:
         raise invalid(
             "The application fee cannot be greater than the amount captured.", "application_fee_amount",

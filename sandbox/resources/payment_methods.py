@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from sandbox import test_cards
 from sandbox.errors import ApiError, Json, invalid, missing_object, missing_param
 from sandbox.ids import new_id
 from sandbox.listing import list_objects
 from sandbox.operations import Call, Operation, new_metadata, update_metadata
-from sandbox.test_cards import TestMethod
 from sandbox.work import Work, copied
 
+if TYPE_CHECKING:
+    from sandbox.test_cards import TestMethod
 
 
 def create(call: Call) -> Json:
@@ -35,7 +36,7 @@ def create(call: Call) -> Json:
             raise missing_param(type_)
         method, card = _from_bank(type_, details), {}
     else:
-        raise invalid(f"The payment method type \"{type_}\" is not built into the sandbox.", "type")
+        raise invalid(f'The payment method type "{type_}" is not built into the sandbox.', "type")
     body = new_body(work, method, billing=params.get("billing_details"), metadata=new_metadata(params))
     if card:
         body["card"].update(card)

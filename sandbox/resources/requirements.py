@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, TYPE_CHECKING
 
 from sandbox import money
-from sandbox.errors import Json
+
+if TYPE_CHECKING:
+    from sandbox.errors import Json
 
 _EU_LIKE: Final = frozenset(
     "AT BE BG CH CY CZ DE DK EE ES FI FR GB GI GR HR HU IE IT LI LT LU LV MT NL NO PL PT RO SE SI SK".split()
@@ -17,7 +19,7 @@ _NAME: Final = ("first_name", "last_name")
 
 
 def _person_fields(country: str) -> tuple[str, ...]:
-    fields = (*_ADDRESS, *_DOB, "email", *_NAME, "phone")
+    fields: tuple[str, ...] = (*_ADDRESS, *_DOB, "email", *_NAME, "phone")
     if country in ("US", "CA", "AU"):
         fields = (*fields, "address.state")
     if country == "US":
@@ -57,7 +59,7 @@ def _is_there(account: Json, persons: list[Json], name: str) -> bool:
     head, _, rest = name.partition(".")
     if head == "external_account":
         return bool(account["_external_accounts"])
-    if head == "representative" or head == "individual":
+    if head in {"representative", "individual"}:
         person = next((p for p in persons if p["relationship"]["representative"]), None)
         if person is None and head == "individual" and persons:
             person = persons[0]

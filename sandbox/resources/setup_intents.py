@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TYPE_CHECKING
 
 from sandbox.errors import ApiError, Json, invalid
 from sandbox.ids import client_secret, new_id
@@ -10,8 +10,10 @@ from sandbox.listing import list_objects
 from sandbox.operations import Call, Operation, new_metadata, update_metadata
 from sandbox.resources.accounts import application_of
 from sandbox.resources.payment_methods import attach, behaviour, resolve
-from sandbox.test_cards import Decline
 from sandbox.work import Work, visible
+
+if TYPE_CHECKING:
+    from sandbox.test_cards import Decline
 
 _OPEN: Final = ("requires_payment_method", "requires_confirmation", "requires_action")
 

@@ -64,7 +64,7 @@ def _payment(work: Work, transfer: Json, available_on: int, fee: Json | None) ->
     host = transfer["destination"]
     currency = transfer["currency"]
     settled_in = own(work, host)["default_currency"]
-    fees = ()
+    fees: tuple[Fee, ...] = ()
     if fee is not None:
         amount = money.convert(fee["amount"], fee["currency"], settled_in)
         label = f"{own(work, work.platform)['settings']['dashboard']['display_name']} application fee"
@@ -134,7 +134,7 @@ def reverse(
 def _refund_payment(work: Work, transfer: Json, reversal: Json, id_: str, fee_refund: Json | None) -> None:
     host, currency = transfer["destination"], transfer["currency"]
     settled_in = own(work, host)["default_currency"]
-    fees = ()
+    fees: tuple[Fee, ...] = ()
     if fee_refund is not None:
         returned = money.convert(fee_refund["amount"], fee_refund["currency"], settled_in)
         fees = (Fee("application_fee", -returned, "Application fee refund", application_of(work.platform)),)

@@ -8,7 +8,10 @@ from sandbox.errors import Json, invalid
 from sandbox.ids import new_id, random_text
 from sandbox.listing import list_objects
 from sandbox.operations import Call, Operation, new_metadata, update_metadata
-from sandbox.work import Work
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sandbox.work import Work
 
 
 def make(
