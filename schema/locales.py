@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from copy import copy
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from babel import Locale, UnknownLocaleError
+from babel.numbers import get_currency_symbol
 
 from models.currencies import currency
 
@@ -22,7 +24,7 @@ _HEADER_LENGTH = 500
 
 def format_money(money: Money, tag: str) -> str:
     """An amount with its symbol; a locale that is not known is written like English."""
-    pattern, locale = _pattern(_known(tag) or DEFAULT, currency(money.currency).decimals)
+    pattern, locale = _pattern(_known(tag) or DEFAULT, money.currency)
     text: str = pattern.apply(money.amount, locale, currency=money.currency, currency_digits=False)
     return text
 
@@ -50,12 +52,32 @@ def _known(tag: str) -> str | None:
     return None
 
 
-@lru_cache(maxsize=512)
-def _pattern(name: str, decimals: int) -> tuple[Any, Locale]:
+@lru_cache(maxsize=2048)
+def _pattern(name: str, code: str) -> tuple[Any, Locale]:
+    """How a locale writes a currency: its own pattern, the currency's digits, and space beside letters."""
     locale = Locale.parse(name)
     pattern = copy(locale.currency_formats["standard"])
+    decimals = currency(code).decimals
     pattern.frac_prec = (decimals, decimals)
+    symbol = get_currency_symbol(code, locale)
+    if _needs_space(symbol[-1]):
+        pattern.prefix = tuple(_spaced_after(part) for part in pattern.prefix)
+    if _needs_space(symbol[0]):
+        pattern.suffix = tuple(_spaced_before(part) for part in pattern.suffix)
     return pattern, locale
+
+
+def _needs_space(beside_number: str) -> bool:
+    """Whether a symbol's character may not touch a digit (CLDR's currencySpacing, which babel leaves out)."""
+    return unicodedata.category(beside_number)[0] not in "SZ"
+
+
+def _spaced_after(prefix: str) -> str:
+    return f"{prefix}\xa0" if prefix.endswith("¤") else prefix
+
+
+def _spaced_before(suffix: str) -> str:
+    return f"\xa0{suffix}" if suffix.startswith("¤") else suffix
 
 
 def _by_quality(header: str) -> list[str]:

@@ -166,6 +166,8 @@ async def market(connection: asyncpg.Connection[Any]) -> Market:
     payment = await add_payment(
         connection, guest, host_id=host.id, activity_id=activity.id, rsvp_id=rsvp.id, captured=True,
         client_secret="pi_secret_of_the_guest",
-        payment_method={"stripe_id": "pm_1", "type": "card", "brand": "visa", "last4": "4242", "exp_month": 4, "exp_year": 2031},
+        payment_method={
+            "stripe_id": "pm_1", "type": "card", "brand": "visa", "last4": "4242", "exp_month": 4, "exp_year": 2031,
+        },
     )  # fmt: skip
     return Market(host, guest, stranger, activity, rsvp, payment)

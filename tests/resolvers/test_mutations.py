@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import orjson
 import pytest
 
 from schema.ids import global_id
 from services.errors import Unauthenticated
-from tests.resolvers.conftest import ADMIN, SERVICE, user
+from services.operations import Intent
+from services.viewer import Viewer
+from tests.resolvers.conftest import ADMIN, SERVICE, Api, Market, user
 from tests.support.rows import add_activity, add_payment, add_user
+
+if TYPE_CHECKING:
+    from models.sets import AnyConnection
 
 ERRORS = "errors { __typename code message path }"
 
@@ -15,7 +23,9 @@ PAY = f"""mutation($input: PayForActivityInput!) {{ payForActivity(input: $input
     payment {{ id status clientSecret }} {ERRORS} errors {{ ... on SoldOut {{ seatsLeft }}
     ... on PriceChanged {{ price {{ amount currency }} }} ... on HostNotReady {{ requirements }} }}
 }} }}"""
-UPSERT_USER = f"mutation($input: UpsertUserInput!) {{ upsertUser(input: $input) {{ user {{ id externalId locale }} {ERRORS} }} }}"
+UPSERT_USER = f"""mutation($input: UpsertUserInput!) {{ upsertUser(input: $input) {{
+    user {{ id externalId locale }} {ERRORS}
+}} }}"""
 UPSERT_ACTIVITY = f"""mutation($input: UpsertActivityInput!) {{ upsertActivity(input: $input) {{
     activity {{ id title capacity price {{ amount }} host {{ externalId }} startsAt payoutTiming }} {ERRORS}
 }} }}"""
@@ -24,7 +34,7 @@ MONEY = """SELECT (SELECT count(*) FROM payments), (SELECT count(*) FROM operati
     (SELECT count(*) FROM users), (SELECT count(*) FROM activities)"""
 
 
-def pay(market, **changes):
+def pay(market: Market, **changes: Any) -> dict[str, Any]:
     return {
         "activityId": global_id("Activity", market.activity.id), "paymentMethod": "pm_card_visa",
         "idempotencyKey": uuid4().hex, **changes,
@@ -32,13 +42,13 @@ def pay(market, **changes):
 
 
 @pytest.fixture
-async def nothing_moves(connection, market):
-    before = tuple(await connection.fetchrow(MONEY))
+async def nothing_moves(connection: AnyConnection, market: Market) -> AsyncIterator[None]:
+    before = await connection.fetchrow(MONEY)
     yield
-    assert tuple(await connection.fetchrow(MONEY)) == before
+    assert await connection.fetchrow(MONEY) == before
 
 
-async def refused(api, mutation, viewer, **input_):
+async def refused(api: Api, mutation: str, viewer: Viewer | None, **input_: Any) -> Any:
     """The one error of a payload that carries nothing else."""
     data = await api.data(mutation, viewer, input=input_)
     [payload] = data.values()
@@ -70,7 +80,9 @@ async def refused(api, mutation, viewer, **input_):
         ({"returnUrl": "https://evil.example"}, "InvalidInput", ["input", "returnUrl"]),
     ],
 )  # fmt: skip
-async def test_a_payment_that_cannot_be_is_refused_and_nothing_moves(api, market, nothing_moves, changes, kind, path):
+async def test_a_payment_that_cannot_be_is_refused_and_nothing_moves(
+    api: Api, market: Market, nothing_moves: None, changes: dict[str, Any], kind: str, path: list[str] | None
+) -> None:
     error = await refused(api, PAY, user("gustav"), **pay(market, **changes))
     assert error["__typename"] == kind
     if path is not None:
@@ -81,7 +93,9 @@ async def test_a_payment_that_cannot_be_is_refused_and_nothing_moves(api, market
         assert error["price"] == {"amount": "20.00", "currency": "USD"}
 
 
-async def test_a_host_without_an_account_is_not_ready_and_nothing_moves(api, market, connection):
+async def test_a_host_without_an_account_is_not_ready_and_nothing_moves(
+    api: Api, market: Market, connection: AnyConnection
+) -> None:
     activity = await add_activity(connection, market.stranger)
     before = await connection.fetchrow(MONEY)
     error = await refused(api, PAY, user("gustav"), **pay(market, activityId=global_id("Activity", activity.id)))
@@ -90,7 +104,9 @@ async def test_a_host_without_an_account_is_not_ready_and_nothing_moves(api, mar
     assert await connection.fetchrow(MONEY) == before
 
 
-async def test_platform_tokens_may_never_pay_and_users_may_never_upsert(api, market, nothing_moves):
+async def test_platform_tokens_may_never_pay_and_users_may_never_upsert(
+    api: Api, market: Market, nothing_moves: None
+) -> None:
     for viewer in (SERVICE, ADMIN):
         assert (await refused(api, PAY, viewer, **pay(market)))["__typename"] == "Forbidden"
     error = await refused(api, UPSERT_USER, user("gustav"), externalId="a", email="a@example.com", name="A")
@@ -107,8 +123,8 @@ async def test_platform_tokens_may_never_pay_and_users_may_never_upsert(api, mar
     ],
 )  # fmt: skip
 async def test_payments_of_others_unknown_ones_and_malformed_ids_are_not_found(
-    api, market, nothing_moves, mutation, kind, input_
-):
+    api: Api, market: Market, nothing_moves: None, mutation: str, kind: str, input_: dict[str, Any]
+) -> None:
     document = f"mutation($input: {kind}!) {{ {mutation}(input: $input) {{ {ERRORS} }} }}"
     for id_ in (market.payment.id, uuid4(), None):
         known = "%%%" if id_ is None else global_id("Payment", id_)
@@ -116,8 +132,8 @@ async def test_payments_of_others_unknown_ones_and_malformed_ids_are_not_found(
         assert (error["__typename"], error["path"]) == ("NotFound", ["input", "paymentId"])
 
 
-async def test_a_guest_may_not_refund_its_own_payment(api, market, nothing_moves):
-    document = f"mutation($input: RefundPaymentInput!) {{ refundPayment(input: $input) {{ refund {{ id }} {ERRORS} }} }}"
+async def test_a_guest_may_not_refund_its_own_payment(api: Api, market: Market, nothing_moves: None) -> None:
+    document = f"mutation($input: RefundPaymentInput!) {{ refundPayment(input: $input) {{ {ERRORS} }} }}"
     error = await refused(
         api, document, user("gustav"), paymentId=global_id("Payment", market.payment.id), idempotencyKey="k"
     )
@@ -132,7 +148,9 @@ async def test_a_guest_may_not_refund_its_own_payment(api, market, nothing_moves
         ("999999999999999999", "USD", "InvalidInput"),
     ],
 )  # fmt: skip
-async def test_refunds_of_amounts_that_cannot_be_are_refused(api, market, nothing_moves, amount, currency, kind):
+async def test_refunds_of_amounts_that_cannot_be_are_refused(
+    api: Api, market: Market, nothing_moves: None, amount: Any, currency: str, kind: str
+) -> None:
     document = f"""mutation($input: RefundPaymentInput!) {{ refundPayment(input: $input) {{ refund {{ id }} {ERRORS}
         errors {{ ... on RefundExceedsBalance {{ refundable {{ amount }} }} }} }} }}"""
     error = await refused(
@@ -146,29 +164,37 @@ async def test_refunds_of_amounts_that_cannot_be_are_refused(api, market, nothin
         assert error["path"] == ["input", "amount"]
 
 
-@pytest.mark.parametrize("amount", ["NaN", "Infinity", "1e9", "1E999999999", "", " 1", "1.", ".5", "0x1", "١", 1.5, True])
-async def test_amounts_that_are_no_decimals_do_not_reach_a_resolver(api, market, nothing_moves, amount):
+@pytest.mark.parametrize(
+    "amount", ["NaN", "Infinity", "1e9", "1E999999999", "", " 1", "1.", ".5", "0x1", "\u0661", 1.5, True]
+)
+async def test_amounts_that_are_no_decimals_do_not_reach_a_resolver(
+    api: Api, market: Market, nothing_moves: None, amount: Any
+) -> None:
     result = await api.execute(
         PAY, user("gustav"), input=pay(market, expectedAmount={"amount": amount, "currency": "USD"})
     )
     assert result.data is None
-    assert "Decimal" in result.errors[0].message
+    assert "Decimal" in (result.errors or [])[0].message
 
 
-async def test_without_a_token_a_mutation_is_refused_before_anything_else(api, market, nothing_moves):
+async def test_without_a_token_a_mutation_is_refused_before_anything_else(
+    api: Api, market: Market, nothing_moves: None
+) -> None:
     result = await api.execute(PAY, None, input=pay(market, activityId="nonsense", splits=[]))
     assert result.data is None
+    assert result.errors is not None
     assert isinstance(result.errors[0].original_error, Unauthenticated)
 
 
-async def test_a_bug_is_an_exception_and_never_a_payload(api, market, connection):
+async def test_a_bug_is_an_exception_and_never_a_payload(api: Api, market: Market, connection: AnyConnection) -> None:
     await connection.execute("ALTER TABLE users RENAME TO people")
     result = await api.execute(UPSERT_USER, SERVICE, input={"externalId": "a", "email": "a@example.com", "name": "A"})
     assert result.data is None
+    assert result.errors is not None
     assert result.errors[0].original_error is not None
 
 
-async def test_a_person_is_created_and_then_updated_by_the_platform(api, connection):
+async def test_a_person_is_created_and_then_updated_by_the_platform(api: Api, connection: AnyConnection) -> None:
     person = {"externalId": "alma", "email": "alma@example.com", "name": "Alma", "country": "AT", "locale": "de-AT"}
     first = (await api.data(UPSERT_USER, SERVICE, input=person))["upsertUser"]
     assert first["errors"] == []
@@ -179,14 +205,14 @@ async def test_a_person_is_created_and_then_updated_by_the_platform(api, connect
     assert (error["__typename"], error["path"]) == ("InvalidInput", ["input", "email"])
 
 
-def activity(**changes):
+def activity(**changes: Any) -> dict[str, Any]:
     return {
         "externalId": "walk", "title": "A walk", "hostExternalId": "henriette",
         "price": {"amount": "12.50", "currency": "EUR"}, "startsAt": "2030-06-01T20:00:00+02:00", **changes,
     }  # fmt: skip
 
 
-async def test_an_activity_is_created_by_the_platform(api, market):
+async def test_an_activity_is_created_by_the_platform(api: Api, market: Market) -> None:
     payload = (await api.data(UPSERT_ACTIVITY, SERVICE, input=activity(capacity=5)))["upsertActivity"]
     assert payload.pop("errors") == []
     assert payload["activity"].pop("id")
@@ -199,37 +225,48 @@ async def test_an_activity_is_created_by_the_platform(api, market):
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"price": {"amount": "0", "currency": "EUR"}}, "price"), ({"price": {"amount": "-5", "currency": "EUR"}}, "price"),
-        ({"price": {"amount": "12.505", "currency": "EUR"}}, "price"), ({"price": {"amount": "1.5", "currency": "JPY"}}, "price"),
+        ({"price": {"amount": "0", "currency": "EUR"}}, "price"),
+        ({"price": {"amount": "-5", "currency": "EUR"}}, "price"),
+        ({"price": {"amount": "12.505", "currency": "EUR"}}, "price"),
+        ({"price": {"amount": "1.5", "currency": "JPY"}}, "price"),
         ({"price": {"amount": "1.005", "currency": "KWD"}}, "price"),
         ({"price": {"amount": "999999999999999999", "currency": "EUR"}}, "price"), ({"capacity": 0}, "capacity"),
         ({"capacity": -1}, "capacity"), ({"title": " "}, "title"), ({"title": "a\x00b"}, "title"),
         ({"hostExternalId": "nobody"}, "hostExternalId"), ({"payoutTiming": "AFTER_ACTIVITY"}, "payoutTiming"),
     ],
 )  # fmt: skip
-async def test_an_activity_that_cannot_be_is_refused_by_its_field(api, market, nothing_moves, changes, field):
+async def test_an_activity_that_cannot_be_is_refused_by_its_field(
+    api: Api, market: Market, nothing_moves: None, changes: dict[str, Any], field: str
+) -> None:
     error = await refused(api, UPSERT_ACTIVITY, SERVICE, **activity(**changes))
     assert (error["__typename"], error["path"]) == ("InvalidInput", ["input", field])
 
 
-@pytest.mark.parametrize("time", ["2030-06-01", "2030-06-01T18:00:00", "tomorrow", 1, "2030-13-01T00:00:00Z", "0001-01-01T00:00:00+14:00"])
-async def test_times_without_an_offset_do_not_reach_a_resolver(api, market, nothing_moves, time):
+@pytest.mark.parametrize(
+    "time",
+    ["2030-06-01", "2030-06-01T18:00:00", "tomorrow", 1, "2030-13-01T00:00:00Z", "0001-01-01T00:00:00+14:00"],
+)
+async def test_times_without_an_offset_do_not_reach_a_resolver(
+    api: Api, market: Market, nothing_moves: None, time: Any
+) -> None:
     result = await api.execute(UPSERT_ACTIVITY, SERVICE, input=activity(startsAt=time))
     assert result.data is None
-    assert "DateTime" in result.errors[0].message
+    assert "DateTime" in (result.errors or [])[0].message
 
 
-async def test_an_rsvp_of_others_is_not_found(api, market, nothing_moves):
-    document = f"mutation($input: CancelRsvpInput!) {{ cancelRsvp(input: $input) {{ rsvp {{ id }} refund {{ id }} {ERRORS} }} }}"
+async def test_an_rsvp_of_others_is_not_found(api: Api, market: Market, nothing_moves: None) -> None:
+    document = f"""mutation($input: CancelRsvpInput!) {{ cancelRsvp(input: $input) {{
+        rsvp {{ id }} refund {{ id }} {ERRORS}
+    }} }}"""
     for id_ in (global_id("Rsvp", market.rsvp.id), global_id("Rsvp", uuid4()), "nonsense"):
         error = await refused(api, document, user("stella"), rsvpId=id_, idempotencyKey="k")
         assert (error["__typename"], error["path"]) == ("NotFound", ["input", "rsvpId"])
 
 
-async def test_a_declined_payment_is_answered_with_its_error(api, market, connection):
+async def test_a_declined_payment_is_answered_with_its_error(
+    api: Api, market: Market, connection: AnyConnection
+) -> None:
     """The payment and the error come together: here from what an earlier call recorded."""
-    from services.operations import Intent
-
     guest = await add_user(connection, external_id="dora")
     payment = await add_payment(
         connection, guest, host_id=market.host.id, activity_id=market.activity.id, status="FAILED",
@@ -237,16 +274,17 @@ async def test_a_declined_payment_is_answered_with_its_error(api, market, connec
         failure_retryable=True,
     )  # fmt: skip
     given = {
-        "activity_id": str(market.activity.id), "quantity": 1, "payment_method": "pm_card_visa", "expected_amount": None,
-        "capture_later": False, "save_payment_method": False, "return_url": None,
+        "activity_id": str(market.activity.id), "quantity": 1, "payment_method": "pm_card_visa",
+        "expected_amount": None, "capture_later": False, "save_payment_method": False, "return_url": None,
     }  # fmt: skip
     intent = Intent("user:dora", "declined", "pay_for_activity", given)
-    error = {"type": "CardDeclined", "message": "Not enough money.", "path": None, "decline_code": "insufficient_funds", "retryable": True}
-    import orjson
-
+    error = {
+        "type": "CardDeclined", "message": "Not enough money.", "path": None, "decline_code": "insufficient_funds",
+        "retryable": True,
+    }  # fmt: skip
     await connection.execute(
-        """INSERT INTO operations (id, caller, idempotency_key, kind, arguments_hash, arguments, subject_id, status, error,
-            leased_until, finished_at) VALUES ($1, $2, $3, $4, $5, '{}', $6, 'FAILED', $7, now(), now())""",
+        """INSERT INTO operations (id, caller, idempotency_key, kind, arguments_hash, arguments, subject_id, status,
+            error, leased_until, finished_at) VALUES ($1, $2, $3, $4, $5, '{}', $6, 'FAILED', $7, now(), now())""",
         uuid4(), intent.caller, intent.idempotency_key, intent.kind, intent.arguments_hash, payment.id,
         orjson.dumps(error).decode(),
     )  # fmt: skip
@@ -259,7 +297,8 @@ async def test_a_declined_payment_is_answered_with_its_error(api, market, connec
         "payment": {
             "id": global_id("Payment", payment.id), "status": "FAILED",
             "failure": {
-                "code": "card_declined", "declineCode": "insufficient_funds", "message": "Not enough money.", "retryable": True
+                "code": "card_declined", "declineCode": "insufficient_funds", "message": "Not enough money.",
+                "retryable": True,
             },
         },
         "errors": [{

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from schema.ids import global_id
 from services.errors import InvalidInput, NotFound, Unauthenticated
 from services.viewer import Role, Viewer
-from tests.resolvers.conftest import ADMIN, SERVICE, user
+from tests.resolvers.conftest import ADMIN, SERVICE, Api, Market, user
 from tests.support.rows import add_activity, add_allocation, add_payment, add_refund, add_rsvp, add_user
+
+if TYPE_CHECKING:
+    from models.sets import AnyConnection
 
 IDS = """query($filter: PaymentFilter, $first: Int, $after: String, $last: Int, $before: String) {
     payments(filter: $filter, first: $first, after: $after, last: $last, before: $before) {
@@ -17,11 +21,11 @@ IDS = """query($filter: PaymentFilter, $first: Int, $after: String, $last: Int, 
 }"""
 
 
-def nodes(data):
+def nodes(data: Any) -> list[str]:
     return [edge["node"]["id"] for edge in data["payments"]["edges"]]
 
 
-async def test_a_payment_says_everything_about_itself(api, market, connection):
+async def test_a_payment_says_everything_about_itself(api: Api, market: Market, connection: AnyConnection) -> None:
     await add_allocation(connection, market.payment, market.host, reversed_minor=900)
     refund = await add_refund(connection, market.payment)
     data = await api.data(
@@ -29,7 +33,8 @@ async def test_a_payment_says_everything_about_itself(api, market, connection):
             status version captureBefore stripePaymentIntentId clientSecret failure { code } nextAction { type }
             amount { amount currency minorUnits formatted } refundedAmount { amount } refundableAmount { amount }
             platformFee { amount } hostAmount { amount } capturedAmount { amount }
-            payer { externalId } activity { title host { externalId } price { amount } } rsvp { status payment { id } user { name } }
+            payer { externalId } activity { title host { externalId } price { amount } }
+            rsvp { status payment { id } user { name } }
             paymentMethod { id stripePaymentMethodId brand last4 expMonth expYear isDefault }
             refunds { edges { node { id amount { amount } payment { id } status } } pageInfo { hasNextPage } }
             splits { host { externalId } amount { amount } transferred reversedAmount { amount } }
@@ -45,11 +50,13 @@ async def test_a_payment_says_everything_about_itself(api, market, connection):
         "stripePaymentIntentId": market.payment.stripe_payment_intent_id, "clientSecret": "pi_secret_of_the_guest",
         "failure": None, "nextAction": None,
         "amount": {"amount": "20.00", "currency": "USD", "minorUnits": 2000, "formatted": "$20.00"},
-        "refundedAmount": {"amount": "0.00"}, "refundableAmount": {"amount": "20.00"}, "platformFee": {"amount": "2.00"},
+        "refundedAmount": {"amount": "0.00"}, "refundableAmount": {"amount": "20.00"},
+        "platformFee": {"amount": "2.00"},
         "hostAmount": {"amount": "18.00"}, "capturedAmount": {"amount": "20.00"}, "payer": {"externalId": "gustav"},
         "activity": {"title": "Wine tasting", "host": {"externalId": "henriette"}, "price": {"amount": "20.00"}},
         "rsvp": {
-            "status": "CONFIRMED", "payment": {"id": global_id("Payment", market.payment.id)}, "user": {"name": "Gustav"}
+            "status": "CONFIRMED", "payment": {"id": global_id("Payment", market.payment.id)},
+            "user": {"name": "Gustav"},
         },
         "paymentMethod": {
             "id": global_id("PaymentMethod", market.payment.id), "stripePaymentMethodId": "pm_1", "brand": "visa",
@@ -70,7 +77,9 @@ async def test_a_payment_says_everything_about_itself(api, market, connection):
     }  # fmt: skip
 
 
-async def test_the_client_secret_and_the_redirect_are_for_the_payer_alone(api, market, connection):
+async def test_the_client_secret_and_the_redirect_are_for_the_payer_alone(
+    api: Api, market: Market, connection: AnyConnection
+) -> None:
     await connection.execute(
         """UPDATE payments SET next_action = '{"type": "redirect_to_url", "redirect_url": "https://example.com/3ds"}'"""
     )
@@ -84,14 +93,14 @@ async def test_the_client_secret_and_the_redirect_are_for_the_payer_alone(api, m
         assert seen == {"clientSecret": None, "nextAction": {"type": "redirect_to_url", "redirectUrl": None}}
 
 
-async def test_a_token_of_another_role_does_not_become_the_payer_by_its_name(api, market):
+async def test_a_token_of_another_role_does_not_become_the_payer_by_its_name(api: Api, market: Market) -> None:
     query = "query($id: ID!) { payment(id: $id) { clientSecret } }"
     for role in (Role.SERVICE, Role.ADMIN):
         data = await api.data(query, Viewer(role, "gustav"), id=global_id("Payment", market.payment.id))
         assert data == {"payment": {"clientSecret": None}}
 
 
-async def test_each_sees_the_payments_that_are_theirs(api, market, connection):
+async def test_each_sees_the_payments_that_are_theirs(api: Api, market: Market, connection: AnyConnection) -> None:
     other = await add_payment(connection, market.stranger)
     as_guest = await add_payment(connection, market.host)
     everything = [global_id("Payment", row.id) for row in (as_guest, other, market.payment)]
@@ -105,20 +114,24 @@ async def test_each_sees_the_payments_that_are_theirs(api, market, connection):
     assert isinstance(await api.refusal(IDS, None), Unauthenticated)
 
 
-async def test_the_viewer_lists_what_it_pays_and_not_what_it_is_paid(api, market, connection):
+async def test_the_viewer_lists_what_it_pays_and_not_what_it_is_paid(
+    api: Api, market: Market, connection: AnyConnection
+) -> None:
     as_guest = await add_payment(connection, market.host)
     data = await api.data("{ viewer { payments { edges { node { id } } totalCount } } }", user("henriette"))
     assert nodes(data["viewer"]) == [global_id("Payment", as_guest.id)]
     assert data["viewer"]["payments"]["totalCount"] == 1
 
 
-async def test_pages_go_forwards_and_backwards_without_a_gap(api, market, connection):
+async def test_pages_go_forwards_and_backwards_without_a_gap(
+    api: Api, market: Market, connection: AnyConnection
+) -> None:
     for _ in range(6):
         await add_payment(connection, market.guest)
     everything = nodes(await api.data(IDS, user("gustav")))
     assert len(everything) == 7
 
-    def page(data):
+    def page(data: Any) -> tuple[Any, ...]:
         info = data["payments"]["pageInfo"]
         return nodes(data), info["hasPreviousPage"], info["hasNextPage"], info["startCursor"], info["endCursor"]
 
@@ -143,13 +156,14 @@ async def test_pages_go_forwards_and_backwards_without_a_gap(api, market, connec
         {"after": ""}, {"before": "ä"}, {"after": "A" * 22 + "="}, {"before": "00000000-0000-0000-0000-000000000000"},
     ],
 )  # fmt: skip
-async def test_pages_that_cannot_be_are_refused_by_name(api, market, arguments):
+async def test_pages_that_cannot_be_are_refused_by_name(api: Api, market: Market, arguments: dict[str, Any]) -> None:
     refusal = await api.refusal(IDS, user("gustav"), **arguments)
     assert isinstance(refusal, InvalidInput)
+    assert refusal.path is not None
     assert refusal.path[0] in arguments
 
 
-async def test_payments_are_filtered(api, market, connection):
+async def test_payments_are_filtered(api: Api, market: Market, connection: AnyConnection) -> None:
     activity = await add_activity(connection, market.host)
     failed = await add_payment(connection, market.guest, status="FAILED", activity_id=activity.id)
     now = datetime.now(UTC)
@@ -169,7 +183,7 @@ async def test_payments_are_filtered(api, market, connection):
             assert data["payments"]["totalCount"] == len(found)
 
 
-async def test_they_are_counted_only_where_it_is_asked_for(api, market):
+async def test_they_are_counted_only_where_it_is_asked_for(api: Api, market: Market) -> None:
     query = "{ payments { edges { node { id } } } }"
     await api.data(query, user("gustav"))
     api.statements.clear()
@@ -177,7 +191,7 @@ async def test_they_are_counted_only_where_it_is_asked_for(api, market):
     assert not [sql for sql in api.statements if "count(" in sql]
 
 
-async def test_a_list_of_100_payments_costs_a_fixed_number_of_statements(api, connection):
+async def test_a_list_of_100_payments_costs_a_fixed_number_of_statements(api: Api, connection: AnyConnection) -> None:
     host = await add_user(connection, external_id="henriette")
     for _ in range(100):
         guest = await add_user(connection)
@@ -203,7 +217,7 @@ async def test_a_list_of_100_payments_costs_a_fixed_number_of_statements(api, co
         assert len(api.statements) <= 18, api.statements
 
 
-async def test_refunds_of_a_payment_come_in_pages(api, market, connection):
+async def test_refunds_of_a_payment_come_in_pages(api: Api, market: Market, connection: AnyConnection) -> None:
     made = [await add_refund(connection, market.payment) for _ in range(3)]
     query = """query($id: ID!, $first: Int, $after: String) { payment(id: $id) {
         refunds(first: $first, after: $after) { edges { cursor node { id } } pageInfo { hasNextPage hasPreviousPage } }
@@ -212,14 +226,16 @@ async def test_refunds_of_a_payment_come_in_pages(api, market, connection):
     page = (await api.data(query, user("gustav"), id=id_, first=2))["payment"]["refunds"]
     assert [edge["node"]["id"] for edge in page["edges"]] == [global_id("Refund", row.id) for row in made[:0:-1]]
     assert page["pageInfo"] == {"hasNextPage": True, "hasPreviousPage": False}
-    page = (await api.data(query, user("gustav"), id=id_, first=2, after=page["edges"][1]["cursor"]))["payment"]["refunds"]
+    after = page["edges"][1]["cursor"]
+    page = (await api.data(query, user("gustav"), id=id_, first=2, after=after))["payment"]["refunds"]
     assert [edge["node"]["id"] for edge in page["edges"]] == [global_id("Refund", made[0].id)]
     assert page["pageInfo"] == {"hasNextPage": False, "hasPreviousPage": True}
     result = await api.execute(query, user("gustav"), id=id_, first=1000)
+    assert result.errors is not None
     assert isinstance(result.errors[0].original_error, InvalidInput)
 
 
-async def test_the_fee_preview_says_who_would_get_what(api, market):
+async def test_the_fee_preview_says_who_would_get_what(api: Api, market: Market) -> None:
     query = """query($id: ID!, $quantity: Int! = 1, $currency: CurrencyCode) {
         feePreview(activityId: $id, quantity: $quantity, currency: $currency) {
             amount { amount } platformFee { amount } hostAmount { amount }
@@ -241,7 +257,7 @@ async def test_the_fee_preview_says_who_would_get_what(api, market):
     assert isinstance(await api.refusal(query, None, id=id_), Unauthenticated)
 
 
-async def test_the_refund_preview_says_who_would_pay(api, market):
+async def test_the_refund_preview_says_who_would_pay(api: Api, market: Market) -> None:
     query = """query($id: ID!, $amount: MoneyInput) { refundPreview(paymentId: $id, amount: $amount) {
         guestReceives { amount } hostPays { amount } platformPays { amount }
     } }"""

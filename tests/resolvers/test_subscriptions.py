@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import graphql
@@ -15,8 +16,12 @@ from schema.ids import global_id
 from services.changes import ChangeSet
 from services.errors import InvalidInput, NotFound, StaleCursor, Unauthenticated
 from services.payments.history import record_change, snapshot
-from tests.resolvers.conftest import ADMIN, SERVICE, user
+from services.viewer import Viewer
+from tests.resolvers.conftest import ADMIN, SERVICE, Api, Market, user
 from tests.support.rows import add_account, add_payment
+
+if TYPE_CHECKING:
+    from models.sets import AnyConnection
 
 ONE = """subscription($id: ID!, $after: String) { paymentStatusChanged(paymentId: $id, after: $after) {
     cursor previousStatus status occurredAt payment { id status version refundableAmount { amount } payer { name } }
@@ -25,7 +30,9 @@ OF_ACTIVITY = """subscription($id: ID!) { activityPaymentStatusChanged(activityI
 OF_VIEWER = "subscription { viewerPaymentStatusChanged { status payment { id } } }"
 
 
-async def change(api, connection, payment, status=None, **values):
+async def change(
+    api: Api, connection: AnyConnection, payment: Payment, status: str | None = None, **values: Any
+) -> None:
     """Change a payment as the services do, with its event, and tell of it."""
     async with connection.transaction():
         xid = await connection.fetchval("SELECT pg_current_xact_id()::text::bigint")
@@ -41,7 +48,7 @@ async def change(api, connection, payment, status=None, **values):
     api.services.live.wake()
 
 
-async def subscribe(api, document, viewer, **variables):
+async def subscribe(api: Api, document: str, viewer: Viewer | None, **variables: Any) -> Any:
     """As the transport does it: what is refused is known at once, and the stream runs from here on."""
     stream = graphql.subscribe(
         api.schema._schema, graphql.parse(document), variable_values=variables, context_value=api.context(viewer)
@@ -49,7 +56,7 @@ async def subscribe(api, document, viewer, **variables):
     return await stream if inspect.isawaitable(stream) else stream
 
 
-async def after_next(stream):
+async def after_next(stream: Any) -> Any:
     async with asyncio.timeout(10):
         result = await anext(stream)
     assert result.errors is None, result.errors
@@ -57,24 +64,23 @@ async def after_next(stream):
     return data
 
 
-async def refusal(api, document, viewer, **variables):
+async def refusal(api: Api, document: str, viewer: Viewer | None, **variables: Any) -> Any:
     """Why a subscription ends before its first event."""
     [error] = (await subscribe(api, document, viewer, **variables)).errors
     return error.original_error
 
 
 @pytest.fixture
-async def unpaid(connection, market):
+async def unpaid(connection: AnyConnection, market: Market) -> Payment:
     return await add_payment(connection, market.guest, host_id=market.host.id, activity_id=market.activity.id)
 
 
-async def test_each_change_of_a_payment_is_told_with_the_payment_as_it_is_then(api, market, connection, unpaid):
+async def test_each_change_of_a_payment_is_told_with_the_payment_as_it_is_then(
+    api: Api, market: Market, connection: AnyConnection, unpaid: Payment
+) -> None:
     async with aclosing(await subscribe(api, ONE, user("gustav"), id=global_id("Payment", unpaid.id))) as stream:
-        waiting = asyncio.create_task(after_next(stream))
-        while not api.services.live.subscribers:
-            await asyncio.sleep(0.01)
         await change(api, connection, unpaid, "PROCESSING")
-        first = await waiting
+        first = await after_next(stream)
         assert (first["previousStatus"], first["status"]) == ("PENDING", "PROCESSING")
         assert first["payment"]["status"] == "PROCESSING"
         await change(api, connection, unpaid, "SUCCEEDED", captured_minor=2000)
@@ -90,7 +96,9 @@ async def test_each_change_of_a_payment_is_told_with_the_payment_as_it_is_then(a
         assert third["payment"]["refundableAmount"] == {"amount": "15.00"}
 
 
-async def test_history_lists_the_same_rows_as_the_subscription_carries(api, market, connection, unpaid):
+async def test_history_lists_the_same_rows_as_the_subscription_carries(
+    api: Api, market: Market, connection: AnyConnection, unpaid: Payment
+) -> None:
     for status, values in (("PROCESSING", {}), ("SUCCEEDED", {"captured_minor": 2000})):
         await change(api, connection, unpaid, status, **values)
     id_ = global_id("Payment", unpaid.id)
@@ -108,10 +116,11 @@ async def test_history_lists_the_same_rows_as_the_subscription_carries(api, mark
         told = await after_next(stream)
     assert {name: told[name] for name in page["edges"][1]["node"]} == page["edges"][1]["node"]
     result = await api.execute(query, user("gustav"), id=id_, after="nonsense")
+    assert result.errors is not None
     assert isinstance(result.errors[0].original_error, InvalidInput)
 
 
-async def test_a_payment_that_one_may_not_see_cannot_be_followed(api, market, unpaid):
+async def test_a_payment_that_one_may_not_see_cannot_be_followed(api: Api, market: Market, unpaid: Payment) -> None:
     for viewer, id_ in (
         (user("stella"), global_id("Payment", unpaid.id)), (user("gustav"), global_id("Payment", uuid4())),
         (user("gustav"), "nonsense"), (ADMIN, global_id("Activity", unpaid.id)),
@@ -121,7 +130,9 @@ async def test_a_payment_that_one_may_not_see_cannot_be_followed(api, market, un
     assert api.services.live.subscribers == 0
 
 
-async def test_payments_of_an_activity_are_followed_by_its_host_and_the_platform(api, market, connection, unpaid):
+async def test_payments_of_an_activity_are_followed_by_its_host_and_the_platform(
+    api: Api, market: Market, connection: AnyConnection, unpaid: Payment
+) -> None:
     id_ = global_id("Activity", market.activity.id)
     for viewer in (user("gustav"), user("stella")):
         assert isinstance(await refusal(api, OF_ACTIVITY, viewer, id=id_), NotFound)
@@ -134,7 +145,9 @@ async def test_payments_of_an_activity_are_followed_by_its_host_and_the_platform
         await stream.aclose()
 
 
-async def test_the_viewer_follows_what_it_pays_and_what_it_is_paid(api, market, connection, unpaid):
+async def test_the_viewer_follows_what_it_pays_and_what_it_is_paid(
+    api: Api, market: Market, connection: AnyConnection, unpaid: Payment
+) -> None:
     own = await add_payment(connection, market.host)
     other = await add_payment(connection, market.stranger)
     stream = await subscribe(api, OF_VIEWER, user("henriette"))
@@ -148,7 +161,9 @@ async def test_the_viewer_follows_what_it_pays_and_what_it_is_paid(api, market, 
     assert isinstance(await refusal(api, OF_VIEWER, None), Unauthenticated)
 
 
-async def test_what_changes_between_subscribing_and_the_first_step_is_not_missed(api, market, connection, unpaid):
+async def test_what_changes_between_subscribing_and_the_first_step_is_not_missed(
+    api: Api, market: Market, connection: AnyConnection, unpaid: Payment
+) -> None:
     stream = await subscribe(api, ONE, user("gustav"), id=global_id("Payment", unpaid.id))
     await change(api, connection, unpaid, "PROCESSING")
     assert (await after_next(stream))["status"] == "PROCESSING"
@@ -156,13 +171,17 @@ async def test_what_changes_between_subscribing_and_the_first_step_is_not_missed
 
 
 @pytest.mark.parametrize(("cursor", "kind"), [("nonsense", InvalidInput), ("", InvalidInput)])
-async def test_a_cursor_that_is_none_is_refused(api, market, unpaid, cursor, kind):
+async def test_a_cursor_that_is_none_is_refused(
+    api: Api, market: Market, unpaid: Payment, cursor: str, kind: type[Exception]
+) -> None:
     stream = await subscribe(api, ONE, user("gustav"), id=global_id("Payment", unpaid.id), after=cursor)
     with pytest.raises(kind):
         await anext(stream)
 
 
-async def test_a_cursor_from_before_a_restore_is_stale(api, market, connection, unpaid):
+async def test_a_cursor_from_before_a_restore_is_stale(
+    api: Api, market: Market, connection: AnyConnection, unpaid: Payment
+) -> None:
     await change(api, connection, unpaid, "PROCESSING")
     stream = await subscribe(api, ONE, SERVICE, id=global_id("Payment", unpaid.id), after=None)
     await change(api, connection, unpaid, "FAILED")
@@ -174,7 +193,7 @@ async def test_a_cursor_from_before_a_restore_is_stale(api, market, connection, 
         await anext(stream)
 
 
-async def test_a_host_follows_its_own_account(api, market, connection):
+async def test_a_host_follows_its_own_account(api: Api, market: Market, connection: AnyConnection) -> None:
     document = """subscription { connectAccountChanged { cursor occurredAt account {
         stripeAccountId chargesEnabled requirements { field urgency } user { name } } } }"""
     account = await add_account(connection, market.stranger)
