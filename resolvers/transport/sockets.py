@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
+WAIT_S: Final = 30.0
 STALL_S: Final = 15.0
 """Seconds that one message may wait for a client that does not read."""
 
@@ -46,11 +48,16 @@ class Sockets:
     def __len__(self) -> int:
         return len(self._open)
 
-    async def close_all(self) -> None:
-        """End each connection with 1001, and wait for the mutations that they started.
+    async def close_all(self, within_s: float = WAIT_S) -> None:
+        """End each connection with 1001, and wait for the mutations that they started, for so many seconds at most.
 
         To be called before the HTTP server shuts its connections down, which ends them without a word.
         """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._close_all()
+
+    async def _close_all(self) -> None:
         self.is_closing = True
         ended = [connection.ended for connection in self._open]
         for connection in list(self._open):
