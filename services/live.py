@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 import structlog
 
+from services.cancellation import end_tasks
 from services.errors import StaleCursor
 from services.event_stream import (
     LISTED_COLUMNS,
@@ -206,8 +207,7 @@ class LiveUpdates:
         if self._wake_ups is not None:
             await self._wake_ups.close()
         if self._tail is not None:
-            self._tail.cancel()
-            await asyncio.gather(self._tail, return_exceptions=True)
+            await end_tasks([self._tail])
         self._end_all(None)
 
     def wake(self) -> None:

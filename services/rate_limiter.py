@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
+from services.cancellation import end_tasks
+
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
@@ -158,8 +160,7 @@ class RateLimiter:
     async def close(self) -> None:
         """Stop handing out; who waits is told that no permit came."""
         if self._pump is not None:
-            self._pump.cancel()
-            await asyncio.wait([self._pump])
+            await end_tasks([self._pump])
         for queue in self._waiting:
             while queue:
                 waiter = queue.popleft()

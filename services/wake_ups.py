@@ -10,6 +10,8 @@ from uuid import uuid4
 import structlog
 from redis.exceptions import RedisError
 
+from services.cancellation import end_tasks
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -47,9 +49,7 @@ class WakeUps:
 
     async def close(self) -> None:
         """Stop sending and hearing."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
 
     async def _send(self) -> None:
         failures = 0
