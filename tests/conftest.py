@@ -9,15 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
+from redis.asyncio import Redis
 
+from services import embedded
 from services.database import Database
-from tests.support.postgres import create_database, drop_database, make_template, postgres_server
-from tests.support.valkey import valkey_server
+from services.wiring import open_services
+from settings import Settings
+from tests.support.clock import Clock
+from tests.support.postgres import SETTINGS, PostgresServer, create_database, drop_database, make_template
+from tests.support.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from tests.support.postgres import PostgresServer
+    from services.core import Services
+
+WEBHOOK_SECRET = "whsec_platform"
+CONNECT_WEBHOOK_SECRET = "whsec_connect"
 
 
 @pytest.fixture(scope="session")
@@ -30,18 +39,42 @@ def session_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def postgres(session_folder: Path) -> Iterator[PostgresServer]:
+async def postgres(session_folder: Path) -> AsyncIterator[PostgresServer]:
     """A PostgreSQL server with a migrated template."""
-    with postgres_server(session_folder / "postgres") as server:
-        make_template(server)
+    async with embedded.postgres(session_folder / "postgres", durable=False, settings=SETTINGS) as url:
+        server = PostgresServer(url)
+        await make_template(server)
         yield server
 
 
 @pytest.fixture(scope="session")
-def valkey(session_folder: Path) -> Iterator[str]:
+async def valkey_server(session_folder: Path) -> AsyncIterator[str]:
     """The URL of a Valkey server."""
-    with valkey_server(session_folder / "valkey") as url:
+    async with embedded.valkey(session_folder / "valkey") as url:
         yield url
+
+
+@pytest.fixture
+async def valkey(valkey_server: str) -> str:
+    """The URL of an empty Valkey."""
+    async with Redis.from_url(valkey_server) as client:
+        await client.flushall()
+    return valkey_server
+
+
+@pytest.fixture(scope="session")
+async def sandbox_server(session_folder: Path) -> AsyncIterator[str]:
+    """The URL of the sandbox; its objects stay, so that tests go by their own."""
+    async with embedded.sandbox(session_folder / "sandbox") as url:
+        yield url
+
+
+@pytest.fixture
+async def sandbox(sandbox_server: str) -> AsyncIterator[Sandbox]:
+    """What people, banks and faults do at Stripe; no fault outlives its test."""
+    async with Sandbox.open(sandbox_server) as sandbox:
+        yield sandbox
+        await sandbox.heal()
 
 
 @pytest.fixture
@@ -65,3 +98,33 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     """The database as the services use it: the pool and the ORM."""
     async with Database.open(database_url, pool_size=8, orm_pool_size=4) as opened:
         yield opened
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The services' clock."""
+    return Clock()
+
+
+@pytest.fixture
+def settings(database_url: str, valkey: str, sandbox_server: str) -> Settings:
+    """The settings of `services`: everything real, patience short."""
+    return Settings(
+        _env_file=None,
+        database_url=SecretStr(database_url),
+        redis_url=SecretStr(valkey),
+        stripe_secret_key=SecretStr(embedded.SECRET_KEY),
+        stripe_api_base=sandbox_server,
+        stripe_webhook_secret=(SecretStr(WEBHOOK_SECRET),),
+        stripe_connect_webhook_secret=(SecretStr(CONNECT_WEBHOOK_SECRET),),
+        stripe_rate=2000,
+        return_urls=("https://front.example/",),
+        duplicate_wait_s=10,
+    )
+
+
+@pytest.fixture
+async def services(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
+    """Everything that a use case needs, connected."""
+    async with open_services(settings, clock=clock) as services:
+        yield services

@@ -23,7 +23,7 @@ from tests.support.rows import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from tests.support.postgres import PostgresServer
 
@@ -101,11 +101,11 @@ BY_TRIGGER = {"ledger_postings_sum_to_zero", "ledger_postings_are_in_the_account
 
 
 @pytest.fixture(scope="module")
-def shared_database_url(postgres: PostgresServer) -> Iterator[str]:
+async def shared_database_url(postgres: PostgresServer) -> AsyncIterator[str]:
     """One database for the module: every test rolls back."""
-    name = asyncio.run(create_database(postgres))
+    name = await create_database(postgres)
     yield postgres.database(name)
-    asyncio.run(drop_database(postgres, name))
+    await drop_database(postgres, name)
 
 
 @pytest.fixture

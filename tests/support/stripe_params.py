@@ -12,8 +12,11 @@ from urllib.parse import parse_qsl
 
 from typing_extensions import get_type_hints, is_typeddict
 
+_OPTIONAL: tuple[Any, ...] = (NotRequired,)
 # Names that the package imports for type checkers alone.
-_FOR_CHECKERS = {"StripeContext": str, "RequestOptions": dict, "UntypedStripeObject": dict, "StripeObject": dict, "Mapping": dict}
+_FOR_CHECKERS = {
+    "StripeContext": str, "RequestOptions": dict, "UntypedStripeObject": dict, "StripeObject": dict, "Mapping": dict,
+}  # fmt: skip
 
 
 def decoded(body: str) -> dict[str, Any]:
@@ -69,7 +72,7 @@ def _in_typed_dict(declared: Any, value: Any, path: str) -> list[str]:
         return [f"{path}: not an object"]
     scope = vars(sys.modules[declared.__module__])
     hints = get_type_hints(declared, globalns={**_FOR_CHECKERS, **scope}, include_extras=True)
-    needed = [name for name, hint in hints.items() if get_origin(hint) is not NotRequired]
+    needed = [name for name, hint in hints.items() if get_origin(hint) not in _OPTIONAL]
     found = [f"{path}: {name} is missing" for name in needed if name not in value]
     for name, item in value.items():
         here = f"{path}.{name}".lstrip(".")
