@@ -91,7 +91,7 @@ def kept_secret(path: Path) -> str:
     """The secret in the file, made on first use; only its owner may read it."""
     with suppress(FileNotFoundError):
         return path.read_text(encoding="ascii").strip()
-    secret = secrets.token_hex(32)
+    secret = secrets.token_hex(16)
     write_private(path, secret)
     return secret
 

@@ -113,7 +113,7 @@ async def _initialise(folder: Path, log: Path, identity: str, lock: int, *, dura
                 _program("initdb"), "-D", str(new), "-U", USER, f"--pwfile={password}", "--auth=scram-sha-256",
                 "--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
                 "--no-instructions", *([] if durable else ["--no-sync"]),
-                # Iterations slow guessing down; nobody guesses 256 random bits, and each connection pays for them.
+                # Iterations slow guessing down; nobody guesses 128 random bits, and each connection pays for them.
                 "--set", "scram_iterations=1",
             ],
             log, stop=signal.SIGINT, identity=identity, folder=folder, inherited=[lock],

@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 from pydantic import SecretStr
 
-from services.embedded import embedded_parts, postgres, valkey
+from services.embedded import embedded_parts, postgres, sandbox, valkey
 from services.embedded.children import LAUNCHER
 from services.embedded.folders import LOG_BYTES, bounded_log, kept_port, locked
 from settings import ConfigurationError, Environment, Settings
@@ -49,11 +49,15 @@ def _settings(folder: Path, **values: Any) -> Settings:
 
 
 async def test_kill_9_of_the_parent_leaves_no_process_and_a_next_one_goes_on_at_once(tmp_path: Path) -> None:
-    process, urls = _parent(tmp_path, "postgres", "valkey")
+    process, urls = _parent(tmp_path, "postgres", "valkey", "sandbox")
     connection = await asyncpg.connect(urls["postgres"])
     await connection.execute("CREATE TABLE words AS SELECT 'kept' AS word")
     _end(process, signal.SIGKILL)
-    async with postgres(tmp_path / "postgres", durable=False) as url, valkey(tmp_path / "valkey"):
+    async with (
+        postgres(tmp_path / "postgres", durable=False) as url,
+        valkey(tmp_path / "valkey"),
+        sandbox(tmp_path / "sandbox"),
+    ):
         again = await asyncpg.connect(url)
         assert await again.fetchval("SELECT word FROM words") == "kept"
         await again.close()
@@ -134,6 +138,17 @@ async def test_only_what_is_missing_is_started_and_its_url_filled_in(tmp_path: P
         assert parts.settings.redis_url is not None
         assert parts.settings.redis_url.get_secret_value().startswith("redis://:")
         assert (tmp_path / "logs" / "valkey.log").exists()
+    assert processes_of(tmp_path) == {}
+
+
+async def test_with_nothing_set_all_three_are_started_at_once_and_the_settings_are_whole(tmp_path: Path) -> None:
+    async with embedded_parts(_settings(tmp_path), api_base="http://0.0.0.0:8000") as parts:
+        settings = parts.settings
+        assert None not in {settings.database_url, settings.redis_url, settings.stripe_secret_key}
+        assert settings.stripe_webhook_secret != settings.stripe_connect_webhook_secret
+        assert settings.stripe_api_base.startswith("http://127.0.0.1:")
+        double = next(command for command in processes_of(tmp_path).values() if "-m sandbox" in command)
+        assert "--webhook http://127.0.0.1:8000/webhooks/stripe " in double
     assert processes_of(tmp_path) == {}
 
 
