@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from services.circuit_breaker import BreakerState
 from services.exclusive import exclusively
 from services.payments.holds import expire_holds
 from services.webhooks.inbox import CHANNEL
@@ -29,6 +30,7 @@ log = structlog.get_logger("jobs")
 
 _AT_ONCE: Final = 32
 """Events that one process handles at the same time."""
+_AT_ONCE_WHILE_AWAY: Final = 2
 _BACKOFF_S: Final = 1.0
 _BACKOFF_AT_MOST_S: Final = 60.0
 _MEASURE_EVERY_S: Final = 15.0
@@ -191,7 +193,9 @@ class InboxWorker:
     async def _take(self) -> bool:
         """Claim as much as there is room for and begin with it; whether there may be more to claim at once."""
         self._look.clear()
-        room = _AT_ONCE - len(self._running)
+        # While Stripe is away nearly every event would only be put back: a few show when it is there again.
+        reachable = self._services.stripe.breaker.state is BreakerState.CLOSED
+        room = (_AT_ONCE if reachable else _AT_ONCE_WHILE_AWAY) - len(self._running)
         if room <= 0:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
             return True
@@ -200,7 +204,7 @@ class InboxWorker:
             task = asyncio.create_task(process_together(self._services, group), name="inbox-events")
             self._running.add(task)
             task.add_done_callback(self._done)
-        return len(events) == room
+        return reachable and len(events) == room
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)

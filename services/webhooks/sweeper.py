@@ -66,7 +66,7 @@ async def sweep(services: Services) -> int:
                 # The host has cut the platform off, and the event that says so is missing or on its way.
                 log.warning("sweeper.account_refused", account=record["stripe_account_id"], code=error.code)
     if found:
-        log.warning("sweeper.found", events=found)
+        log.info("sweeper.found", events=found)
     services.metrics.swept.inc(found)
     return found
 

@@ -273,3 +273,20 @@ async def test_connect_events_of_payments_are_not_believed(services: Services) -
     await deliver(services, make_event(account="acct_1"), EventSource.CONNECT)
     assert (await row_of()).status is WebhookEventStatus.IGNORED
     assert await process_due(services) == 0
+
+
+async def test_while_stripe_is_away_a_worker_takes_only_a_few(services: Services, scripted: ScriptedStripe) -> None:
+    scripted.answers["/v1/payment_intents/pi_of_nobody"] = [AWAY]
+    for i in range(50):
+        await deliver(services, make_event(f"evt_{i}", api_version="x"))
+    for _ in range(5):
+        scripted.breaker.failed()
+    stop = asyncio.Event()
+    worker = asyncio.create_task(InboxWorker(services).run(stop))
+    async with asyncio.timeout(10):
+        while not await WebhookEvent.filter(last_error__isnull=False).count():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    stop.set()
+    await asyncio.wait_for(worker, 5)
+    assert await WebhookEvent.filter(last_error__isnull=False).count() <= 8
+    assert len(scripted.requests) <= 8
