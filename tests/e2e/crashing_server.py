@@ -1,4 +1,4 @@
-"""The server, killed by SIGKILL at a named boundary of the next operation: `CRASH_AT="called /v1/refunds"`.
+"""The server, killed by SIGKILL at a boundary once the file CRASH_FILE names it: "called /v1/refunds".
 
 reserved: reserve is committed and nothing sent; called: Stripe has done it and its answer is not looked at; settling:
 inside the transaction that settles; settled: that is committed and nobody has been answered.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 import server
@@ -17,44 +18,46 @@ from services.payments import settlement as payment_settlement
 from services.refunds import settlement as refund_settlement
 from services.stripe_gateway import StripeGateway
 
-BOUNDARY, PATH = os.environ["CRASH_AT"].split(" ")
+CRASH_FILE = Path(os.environ["CRASH_FILE"])
 
 
-def die() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+def die_at(boundary: str, path: str | None = None) -> None:
+    armed = CRASH_FILE.read_text().split(" ") if CRASH_FILE.exists() else ["", ""]
+    if armed[0] == boundary and path in {None, armed[1]}:
+        CRASH_FILE.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def crash_around_the_call() -> None:
     send = StripeGateway.send
 
     async def crashing(self: StripeGateway, request: Any, **options: Any) -> Any:
-        meant = request.method == "post" and request.path == PATH
-        if meant and BOUNDARY == "reserved":
-            die()
+        writes = request.method == "post"
+        if writes:
+            die_at("reserved", request.path)
         response = await send(self, request, **options)
-        if meant and BOUNDARY == "called":
-            die()
+        if writes:
+            die_at("called", request.path)
         return response
 
     StripeGateway.send = crashing  # type: ignore[method-assign]
 
 
 def crash_around_the_settlement() -> None:
-    run = operations.Operations._run
+    run, finish = operations.Operations._run, operations.finish
 
     async def crashing_run(self: Any, services: Any, operation: Any, *rest: Any) -> None:
         await run(self, services, operation, *rest)
         if operation.kind != "create_customer":
-            die()
+            die_at("settled")
 
-    async def crashing_finish(*_arguments: Any, **_options: Any) -> None:
-        die()
+    async def crashing_finish(*arguments: Any, **options: Any) -> None:
+        die_at("settling")
+        await finish(*arguments, **options)
 
-    if BOUNDARY == "settled":
-        operations.Operations._run = crashing_run  # type: ignore[assignment,method-assign]
-    elif BOUNDARY == "settling":
-        for module in (payment_settlement, refund_settlement):
-            vars(module)["finish"] = crashing_finish
+    operations.Operations._run = crashing_run  # type: ignore[assignment,method-assign]
+    for module in (payment_settlement, refund_settlement):
+        vars(module)["finish"] = crashing_finish
 
 
 if __name__ == "__main__":

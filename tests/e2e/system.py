@@ -78,21 +78,27 @@ class System:
     secrets: dict[str, str] = field(default_factory=dict)
     processes: list[Process] = field(default_factory=list)
 
-    async def start(self, *, crash_at: str | None = None, port: int | None = None, **settings: str) -> Process:
-        """Start an API process, with its worker."""
-        command = ["-m", "tests.e2e.crashing_server"] if crash_at else ["server.py"]
+    async def start(self, *, crashing: bool = False, port: int | None = None, **settings: str) -> Process:
+        """Start an API process, with its worker; a crashing one dies where `crash_file` says."""
+        command = ["-m", "tests.e2e.crashing_server"] if crashing else ["server.py"]
         environment = {
             "DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url, "STRIPE_SECRET_KEY": STRIPE_KEY,
             "STRIPE_API_BASE": self.sandbox, "STRIPE_WEBHOOK_SECRET": self.secrets["platform"],
             "STRIPE_CONNECT_WEBHOOK_SECRET": self.secrets["connect"], "PAYDESK_JWT_SECRET": JWT_SECRET,
             "PAYDESK_LEASE_S": "2", "PAYDESK_RECOVER_EVERY_S": "0.3", "PAYDESK_STRIPE_RATE": "1000",
-            "PAYDESK_EXPIRE_EVERY_S": "0.5", "CRASH_AT": crash_at or "", "PAYDESK_LOG_LEVEL": "WARNING", **settings,
+            "PAYDESK_EXPIRE_EVERY_S": "0.5", "CRASH_FILE": str(self.crash_file), "PAYDESK_LOG_LEVEL": "WARNING",
+            **settings,
         }  # fmt: skip
         process = await Process.start(
             *command, "--port", str(port or self.port), "--data-dir", str(self.folder / "data"), **environment
         )
         self.processes.append(process)
         return process
+
+    @property
+    def crash_file(self) -> Path:
+        """What a crashing server looks into: the boundary and the path of the call that it dies at."""
+        return self.folder / "crash"
 
     async def register_webhooks(self) -> None:
         """Have the sandbox send its events to the API's port."""
@@ -120,9 +126,7 @@ class System:
         response = await self.http.post(f"{self.sandbox}/_sandbox/{path}", json=body or {})
         assert response.status_code < 400, response.text
 
-    async def ask(
-        self, who: str, document: str, *, port: int | None = None, **variables: Any
-    ) -> dict[str, Any]:
+    async def ask(self, who: str, document: str, *, port: int | None = None, **variables: Any) -> dict[str, Any]:
         """The data that an operation answers, for "guest", "host", … or "service" and "admin"."""
         response = await self.http.post(
             f"http://127.0.0.1:{port or self.port}/graphql",
