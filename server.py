@@ -107,7 +107,7 @@ async def _worker(services: Services) -> AsyncIterator[None]:
         await task
 
 
-async def _until_signal(server: uvicorn.Server, sockets: Sockets) -> None:
+async def _until_signal(server: uvicorn.Server, sockets: Sockets, shutdown_s: float) -> None:
     """Wait for SIGTERM or SIGINT, then end websockets and let the server finish; a second signal ends it at once."""
     stop = asyncio.Event()
 
@@ -119,7 +119,7 @@ async def _until_signal(server: uvicorn.Server, sockets: Sockets) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop_or_force)
     await stop.wait()
-    await sockets.close_all()
+    await sockets.close_all(within_s=shutdown_s)
     server.should_exit = True
 
 
@@ -149,7 +149,7 @@ async def serve(settings: Settings) -> None:
         sockets, endpoints = Sockets(), describe(settings, base)
         app = build_app(services, authenticator, sockets=sockets, tokens=endpoints["tokens"])
         server = _Server(_config(app, settings))
-        stopping = asyncio.create_task(_until_signal(server, sockets), name="signals")
+        stopping = asyncio.create_task(_until_signal(server, sockets, settings.shutdown_s), name="signals")
         serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
         await server.listening.wait()
         with endpoints_file(settings, endpoints):
@@ -167,7 +167,7 @@ async def serve(settings: Settings) -> None:
 def _config(app: Starlette, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app, http="httptools", ws="websockets-sansio", lifespan="off", log_config=None, access_log=False,
-        server_header=False, timeout_graceful_shutdown=int(settings.shutdown_s), ws_max_size=settings.body_limit,
+        server_header=False, ws_per_message_deflate=False, timeout_graceful_shutdown=int(settings.shutdown_s), ws_max_size=settings.body_limit,
         backlog=4096,
     )  # fmt: skip
 
