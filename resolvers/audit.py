@@ -10,7 +10,7 @@ from schema.audit import AuditEntry, AuditEntryConnection
 from schema.context import Info
 from schema.described import field, object_type
 from schema.ids import parse_id
-from schema.pages import After, First, page_request
+from schema.pages import After, Before, First, Last, page_request
 from services.audit import list_audit_entries
 from services.pages import Page
 
@@ -28,6 +28,8 @@ class AuditQueries:
         ] = None,
         first: First = None,
         after: After = None,
+        last: Last = None,
+        before: Before = None,
     ) -> AuditEntryConnection:
         """Everything that was done, newest first. For the role admin."""
         parsed = parse_id(subject) if subject is not None else None
@@ -35,7 +37,7 @@ class AuditQueries:
             info.context.services,
             viewer=info.context.viewer,
             subject_id=None if parsed is None else parsed.id,
-            page=page_request(first=first, after=after),
+            page=page_request(first=first, after=after, last=last, before=before),
         )
         if subject is not None and parsed is None:
             page = Page([], has_next=False, has_previous=False)

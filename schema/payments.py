@@ -19,7 +19,7 @@ from schema.ids import global_id
 from schema.ledger import LedgerMovement
 from schema.money import Money
 from schema.nodes import Node
-from schema.pages import After, First, page_request
+from schema.pages import After, Before, First, Last, page_request
 from schema.payment_methods import PaymentMethod
 from schema.users import User
 from services.viewer import Role
@@ -184,10 +184,10 @@ class Payment(Node):
 
     @field
     async def refunds(
-        self, info: Info, first: First = None, after: After = None
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
     ) -> Annotated[RefundConnection, strawberry.lazy("schema.refunds")]:
         """What was given back, newest first."""
-        request = page_request(first=first, after=after)
+        request = page_request(first=first, after=after, last=last, before=before)
         page = await info.context.loaders.refunds.load((self.row.id, request))
         return refunds.RefundConnection.of(page, refunds.Refund.of)
 

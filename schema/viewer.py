@@ -54,9 +54,10 @@ class Viewer:
         return await payment_connection(info, Scope.PAID, filter, first=first, after=after, last=last, before=before)
 
     @field
-    async def rsvps(self, info: Info, first: First = None, after: After = None) -> RsvpConnection:
+    async def rsvps(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> RsvpConnection:
         """This person's own RSVPs, newest first."""
-        page = await list_own_rsvps(
-            info.context.services, viewer=info.context.viewer, page=page_request(first=first, after=after)
-        )
-        return RsvpConnection.of(page, Rsvp.of)
+        page = page_request(first=first, after=after, last=last, before=before)
+        found = await list_own_rsvps(info.context.services, viewer=info.context.viewer, page=page)
+        return RsvpConnection.of(found, Rsvp.of)

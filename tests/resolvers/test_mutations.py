@@ -58,39 +58,39 @@ async def refused(api: Api, mutation: str, viewer: Viewer | None, **input_: Any)
     return error
 
 
-@pytest.mark.parametrize(
-    ("changes", "kind", "path"),
-    [
-        ({"activityId": "nonsense"}, "NotFound", ["input", "activityId"]),
-        ({"activityId": global_id("Activity", uuid4())}, "NotFound", ["input", "activityId"]),
-        ({"activityId": global_id("Payment", uuid4())}, "NotFound", ["input", "activityId"]),
-        ({"quantity": 0}, "InvalidInput", ["input", "quantity"]),
-        ({"quantity": 10**9}, "InvalidInput", ["input", "quantity"]),
-        ({"quantity": -1}, "InvalidInput", ["input", "quantity"]),
-        ({"quantity": 11}, "SoldOut", None),
-        ({"paymentMethod": "4242424242424242"}, "InvalidInput", ["input", "paymentMethod"]),
-        ({"splits": [{"hostExternalId": "x", "share": "1"}]}, "InvalidInput", ["input", "splits"]),
-        ({"splits": []}, "InvalidInput", ["input", "splits"]),
-        ({"fxQuoteId": "x"}, "InvalidInput", ["input", "fxQuoteId"]),
-        ({"expectedAmount": {"amount": "0.001", "currency": "USD"}}, "InvalidInput", ["input", "expectedAmount"]),
-        ({"expectedAmount": {"amount": "19.99", "currency": "USD"}}, "PriceChanged", None),
-        ({"expectedAmount": {"amount": "20.00", "currency": "EUR"}}, "PriceChanged", None),
-        ({"idempotencyKey": ""}, "InvalidInput", ["input", "idempotencyKey"]),
-        ({"idempotencyKey": "k" * 300}, "InvalidInput", ["input", "idempotencyKey"]),
-        ({"returnUrl": "https://evil.example"}, "InvalidInput", ["input", "returnUrl"]),
-    ],
-)  # fmt: skip
+IMPOSSIBLE_PAYMENTS: list[tuple[dict[str, Any], str, list[str] | None]] = [
+    ({"activityId": "nonsense"}, "NotFound", ["input", "activityId"]),
+    ({"activityId": global_id("Activity", uuid4())}, "NotFound", ["input", "activityId"]),
+    ({"activityId": global_id("Payment", uuid4())}, "NotFound", ["input", "activityId"]),
+    ({"quantity": 0}, "InvalidInput", ["input", "quantity"]),
+    ({"quantity": 10**9}, "InvalidInput", ["input", "quantity"]),
+    ({"quantity": -1}, "InvalidInput", ["input", "quantity"]),
+    ({"quantity": 11}, "SoldOut", None),
+    ({"paymentMethod": "4242424242424242"}, "InvalidInput", ["input", "paymentMethod"]),
+    ({"splits": [{"hostExternalId": "x", "share": "1"}]}, "InvalidInput", ["input", "splits"]),
+    ({"splits": []}, "InvalidInput", ["input", "splits"]),
+    ({"fxQuoteId": "x"}, "InvalidInput", ["input", "fxQuoteId"]),
+    ({"expectedAmount": {"amount": "0.001", "currency": "USD"}}, "InvalidInput", ["input", "expectedAmount"]),
+    ({"expectedAmount": {"amount": "19.99", "currency": "USD"}}, "PriceChanged", None),
+    ({"expectedAmount": {"amount": "20.00", "currency": "EUR"}}, "PriceChanged", None),
+    ({"idempotencyKey": ""}, "InvalidInput", ["input", "idempotencyKey"]),
+    ({"idempotencyKey": "k" * 300}, "InvalidInput", ["input", "idempotencyKey"]),
+    ({"returnUrl": "https://evil.example"}, "InvalidInput", ["input", "returnUrl"]),
+]  # fmt: skip
+
+
 async def test_a_payment_that_cannot_be_is_refused_and_nothing_moves(
-    api: Api, market: Market, nothing_moves: None, changes: dict[str, Any], kind: str, path: list[str] | None
+    api: Api, market: Market, nothing_moves: None
 ) -> None:
-    error = await refused(api, PAY, user("gustav"), **pay(market, **changes))
-    assert error["__typename"] == kind
-    if path is not None:
-        assert error["path"] == path
-    if kind == "SoldOut":
-        assert error["seatsLeft"] == 9
-    if kind == "PriceChanged":
-        assert error["price"] == {"amount": "20.00", "currency": "USD"}
+    for changes, kind, path in IMPOSSIBLE_PAYMENTS:
+        error = await refused(api, PAY, user("gustav"), **pay(market, **changes))
+        assert error["__typename"] == kind
+        if path is not None:
+            assert error["path"] == path
+        if kind == "SoldOut":
+            assert error["seatsLeft"] == 9
+        if kind == "PriceChanged":
+            assert error["price"] == {"amount": "20.00", "currency": "USD"}
 
 
 async def test_a_host_without_an_account_is_not_ready_and_nothing_moves(
@@ -115,21 +115,21 @@ async def test_platform_tokens_may_never_pay_and_users_may_never_upsert(
     assert error["__typename"] == "Forbidden"
 
 
-@pytest.mark.parametrize(
-    ("mutation", "kind", "input_"),
-    [
-        ("retryPayment", "RetryPaymentInput", {"paymentMethod": "pm_1"}), ("capturePayment", "CapturePaymentInput", {}),
-        ("cancelPayment", "CancelPaymentInput", {}), ("refundPayment", "RefundPaymentInput", {}),
-    ],
-)  # fmt: skip
+ACTIONS: list[tuple[str, str, dict[str, Any]]] = [
+    ("retryPayment", "RetryPaymentInput", {"paymentMethod": "pm_1"}), ("capturePayment", "CapturePaymentInput", {}),
+    ("cancelPayment", "CancelPaymentInput", {}), ("refundPayment", "RefundPaymentInput", {}),
+]  # fmt: skip
+
+
 async def test_payments_of_others_unknown_ones_and_malformed_ids_are_not_found(
-    api: Api, market: Market, nothing_moves: None, mutation: str, kind: str, input_: dict[str, Any]
+    api: Api, market: Market, nothing_moves: None
 ) -> None:
-    document = f"mutation($input: {kind}!) {{ {mutation}(input: $input) {{ {ERRORS} }} }}"
-    for id_ in (market.payment.id, uuid4(), None):
-        known = "%%%" if id_ is None else global_id("Payment", id_)
-        error = await refused(api, document, user("stella"), paymentId=known, idempotencyKey="k", **input_)
-        assert (error["__typename"], error["path"]) == ("NotFound", ["input", "paymentId"])
+    for mutation, kind, input_ in ACTIONS:
+        document = f"mutation($input: {kind}!) {{ {mutation}(input: $input) {{ {ERRORS} }} }}"
+        for id_ in (market.payment.id, uuid4(), None):
+            known = "%%%" if id_ is None else global_id("Payment", id_)
+            error = await refused(api, document, user("stella"), paymentId=known, idempotencyKey="k", **input_)
+            assert (error["__typename"], error["path"]) == ("NotFound", ["input", "paymentId"])
 
 
 async def test_a_guest_may_not_refund_its_own_payment(api: Api, market: Market, nothing_moves: None) -> None:
@@ -140,41 +140,43 @@ async def test_a_guest_may_not_refund_its_own_payment(api: Api, market: Market, 
     assert error["__typename"] == "Forbidden"
 
 
-@pytest.mark.parametrize(
-    ("amount", "currency", "kind"),
-    [
-        ("0", "USD", "InvalidInput"), ("-1", "USD", "InvalidInput"), ("1", "EUR", "InvalidInput"),
-        ("0.001", "USD", "InvalidInput"), ("20.01", "USD", "RefundExceedsBalance"),
-        ("999999999999999999", "USD", "InvalidInput"),
-    ],
-)  # fmt: skip
-async def test_refunds_of_amounts_that_cannot_be_are_refused(
-    api: Api, market: Market, nothing_moves: None, amount: Any, currency: str, kind: str
-) -> None:
-    document = f"""mutation($input: RefundPaymentInput!) {{ refundPayment(input: $input) {{ refund {{ id }} {ERRORS}
-        errors {{ ... on RefundExceedsBalance {{ refundable {{ amount }} }} }} }} }}"""
-    error = await refused(
-        api, document, user("henriette"), paymentId=global_id("Payment", market.payment.id), idempotencyKey="k",
-        amount={"amount": amount, "currency": currency},
-    )  # fmt: skip
-    assert error["__typename"] == kind
-    if kind == "RefundExceedsBalance":
-        assert error["refundable"] == {"amount": "20.00"}
-    else:
-        assert error["path"] == ["input", "amount"]
+IMPOSSIBLE_REFUNDS: list[tuple[Any, str, str]] = [
+    ("0", "USD", "InvalidInput"), ("-1", "USD", "InvalidInput"), ("1", "EUR", "InvalidInput"),
+    ("0.001", "USD", "InvalidInput"), ("20.01", "USD", "RefundExceedsBalance"),
+    ("999999999999999999", "USD", "InvalidInput"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "amount", ["NaN", "Infinity", "1e9", "1E999999999", "", " 1", "1.", ".5", "0x1", "\u0661", 1.5, True]
-)
+async def test_refunds_of_amounts_that_cannot_be_are_refused(api: Api, market: Market, nothing_moves: None) -> None:
+    for amount, currency, kind in IMPOSSIBLE_REFUNDS:
+        document = f"""mutation($input: RefundPaymentInput!) {{ refundPayment(input: $input) {{ refund {{ id }} {ERRORS}
+            errors {{ ... on RefundExceedsBalance {{ refundable {{ amount }} }} }} }} }}"""
+        error = await refused(
+            api, document, user("henriette"), paymentId=global_id("Payment", market.payment.id), idempotencyKey="k",
+            amount={"amount": amount, "currency": currency},
+        )  # fmt: skip
+        assert error["__typename"] == kind
+        if kind == "RefundExceedsBalance":
+            assert error["refundable"] == {"amount": "20.00"}
+        else:
+            assert error["path"] == ["input", "amount"]
+
+
+NO_DECIMALS: list[Any] = [
+    "NaN", "Infinity", "1e9", "1E999999999", "", " 1", "1.", ".5", "0x1", "\u0661", 1.5,
+    True,
+]  # fmt: skip
+
+
 async def test_amounts_that_are_no_decimals_do_not_reach_a_resolver(
-    api: Api, market: Market, nothing_moves: None, amount: Any
+    api: Api, market: Market, nothing_moves: None
 ) -> None:
-    result = await api.execute(
-        PAY, user("gustav"), input=pay(market, expectedAmount={"amount": amount, "currency": "USD"})
-    )
-    assert result.data is None
-    assert "Decimal" in (result.errors or [])[0].message
+    for amount in NO_DECIMALS:
+        result = await api.execute(
+            PAY, user("gustav"), input=pay(market, expectedAmount={"amount": amount, "currency": "USD"})
+        )
+        assert result.data is None
+        assert "Decimal" in (result.errors or [])[0].message
 
 
 async def test_without_a_token_a_mutation_is_refused_before_anything_else(
@@ -222,36 +224,37 @@ async def test_an_activity_is_created_by_the_platform(api: Api, market: Market) 
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
-        ({"price": {"amount": "0", "currency": "EUR"}}, "price"),
-        ({"price": {"amount": "-5", "currency": "EUR"}}, "price"),
-        ({"price": {"amount": "12.505", "currency": "EUR"}}, "price"),
-        ({"price": {"amount": "1.5", "currency": "JPY"}}, "price"),
-        ({"price": {"amount": "1.005", "currency": "KWD"}}, "price"),
-        ({"price": {"amount": "999999999999999999", "currency": "EUR"}}, "price"), ({"capacity": 0}, "capacity"),
-        ({"capacity": -1}, "capacity"), ({"title": " "}, "title"), ({"title": "a\x00b"}, "title"),
-        ({"hostExternalId": "nobody"}, "hostExternalId"), ({"payoutTiming": "AFTER_ACTIVITY"}, "payoutTiming"),
-    ],
-)  # fmt: skip
+IMPOSSIBLE_ACTIVITIES: list[tuple[dict[str, Any], str]] = [
+    ({"price": {"amount": "0", "currency": "EUR"}}, "price"),
+    ({"price": {"amount": "-5", "currency": "EUR"}}, "price"),
+    ({"price": {"amount": "12.505", "currency": "EUR"}}, "price"),
+    ({"price": {"amount": "1.5", "currency": "JPY"}}, "price"),
+    ({"price": {"amount": "1.005", "currency": "KWD"}}, "price"),
+    ({"price": {"amount": "999999999999999999", "currency": "EUR"}}, "price"), ({"capacity": 0}, "capacity"),
+    ({"capacity": -1}, "capacity"), ({"title": " "}, "title"), ({"title": "a\x00b"}, "title"),
+    ({"hostExternalId": "nobody"}, "hostExternalId"), ({"payoutTiming": "AFTER_ACTIVITY"}, "payoutTiming"),
+]  # fmt: skip
+
+
 async def test_an_activity_that_cannot_be_is_refused_by_its_field(
-    api: Api, market: Market, nothing_moves: None, changes: dict[str, Any], field: str
+    api: Api, market: Market, nothing_moves: None
 ) -> None:
-    error = await refused(api, UPSERT_ACTIVITY, SERVICE, **activity(**changes))
-    assert (error["__typename"], error["path"]) == ("InvalidInput", ["input", field])
+    for changes, field in IMPOSSIBLE_ACTIVITIES:
+        error = await refused(api, UPSERT_ACTIVITY, SERVICE, **activity(**changes))
+        assert (error["__typename"], error["path"]) == ("InvalidInput", ["input", field])
 
 
-@pytest.mark.parametrize(
-    "time",
-    ["2030-06-01", "2030-06-01T18:00:00", "tomorrow", 1, "2030-13-01T00:00:00Z", "0001-01-01T00:00:00+14:00"],
-)
-async def test_times_without_an_offset_do_not_reach_a_resolver(
-    api: Api, market: Market, nothing_moves: None, time: Any
-) -> None:
-    result = await api.execute(UPSERT_ACTIVITY, SERVICE, input=activity(startsAt=time))
-    assert result.data is None
-    assert "DateTime" in (result.errors or [])[0].message
+NO_TIMES: list[Any] = [
+    "2030-06-01", "2030-06-01T18:00:00", "tomorrow", 1, "2030-13-01T00:00:00Z",
+    "0001-01-01T00:00:00+14:00",
+]  # fmt: skip
+
+
+async def test_times_without_an_offset_do_not_reach_a_resolver(api: Api, market: Market, nothing_moves: None) -> None:
+    for time in NO_TIMES:
+        result = await api.execute(UPSERT_ACTIVITY, SERVICE, input=activity(startsAt=time))
+        assert result.data is None
+        assert "DateTime" in (result.errors or [])[0].message
 
 
 async def test_an_rsvp_of_others_is_not_found(api: Api, market: Market, nothing_moves: None) -> None:
