@@ -167,8 +167,8 @@ async def serve(settings: Settings) -> None:
 def _config(app: Starlette, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app, http="httptools", ws="websockets-sansio", lifespan="off", log_config=None, access_log=False,
-        server_header=False, ws_per_message_deflate=False, timeout_graceful_shutdown=int(settings.shutdown_s), ws_max_size=settings.body_limit,
-        backlog=4096,
+        server_header=False, timeout_graceful_shutdown=int(settings.shutdown_s), backlog=4096,
+        ws_max_size=settings.body_limit, ws_per_message_deflate=False,
     )  # fmt: skip
 
 
