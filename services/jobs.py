@@ -92,11 +92,12 @@ async def run_worker(services: Services, stop: asyncio.Event) -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(InboxWorker(services).run(stop), name="job-inbox")
         for job in periodic_jobs(services):
-            group.create_task(_repeat(services, job, stop), name=f"job-{job.name}")
+            group.create_task(repeat(services, job, stop), name=f"job-{job.name}")
     log.info("jobs.stopped")
 
 
-async def _repeat(services: Services, job: Job, stop: asyncio.Event) -> None:
+async def repeat(services: Services, job: Job, stop: asyncio.Event, *, backoff_s: float = _BACKOFF_S) -> None:
+    """Run a job again and again until `stop` is set; a failing one ever less often, from `backoff_s` on."""
     failures = 0
     while not stop.is_set():
         try:
@@ -105,7 +106,7 @@ async def _repeat(services: Services, job: Job, stop: asyncio.Event) -> None:
         except Exception as error:  # noqa: BLE001 - the next run may go well: the job itself never ends
             failures += 1
             _log_failure(services, job.name, failures, error)
-        await _pause(stop, job.every_s if not failures else max(job.every_s, _backoff_s(failures)))
+        await _pause(stop, job.every_s if not failures else max(job.every_s, _delay_s(failures, backoff_s)))
 
 
 async def _finished_or_stopped(run: Coroutine[Any, Any, Any], stop: asyncio.Event, grace_s: float) -> None:
@@ -131,8 +132,8 @@ def _grace_s(services: Services) -> float:
     return 0.8 * services.settings.shutdown_s
 
 
-def _backoff_s(failures: int) -> float:
-    return min(_BACKOFF_AT_MOST_S, _BACKOFF_S * 2.0 ** min(failures - 1, 10))
+def _delay_s(failures: int, first_s: float = _BACKOFF_S) -> float:
+    return min(_BACKOFF_AT_MOST_S, first_s * 2.0 ** min(failures - 1, 10))
 
 
 def _log_failure(services: Services, job: str, failures: int, error: Exception) -> None:
@@ -177,7 +178,7 @@ class InboxWorker:
                 except Exception as error:  # noqa: BLE001 - the database may be away: look again, less often
                     failures += 1
                     _log_failure(self._services, "inbox", failures, error)
-                    await _pause(stop, _backoff_s(failures))
+                    await _pause(stop, _delay_s(failures))
                     continue
                 if not full:
                     await self._rest()

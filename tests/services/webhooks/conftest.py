@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 import pytest
 import stripe
+import structlog
 from pydantic import SecretStr
 
 from services.batching import Batcher
@@ -24,7 +25,7 @@ from services.webhooks.inbox import StoreEvents
 from settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from services.database import Database
     from services.stripe_requests import StripeRequest
@@ -64,6 +65,13 @@ class Clock:
 
     def pass_(self, **length: float) -> None:
         self.now += timedelta(**length)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """Log without rendering: a failure's traceback takes a second."""
+    with structlog.testing.capture_logs():
+        yield
 
 
 @pytest.fixture

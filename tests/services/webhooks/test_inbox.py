@@ -66,13 +66,17 @@ def _signatures() -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("case", _signatures())
-async def test_a_body_that_stripe_did_not_sign_now_is_refused(services: Services, case: str) -> None:
+async def test_a_body_that_stripe_did_not_sign_now_is_refused(services: Services) -> None:
     payload = body_of(make_event())
-    with pytest.raises(InvalidSignatureError):
-        await receive(services, source=EventSource.PLATFORM, payload=payload, signature=_signatures()[case])
+    signatures = _signatures()
+    for case, signature in signatures.items():
+        try:
+            await receive(services, source=EventSource.PLATFORM, payload=payload, signature=signature)
+        except InvalidSignatureError:
+            continue
+        pytest.fail(f"a signature {case} was taken")
     assert await WebhookEvent.all().count() == 0
-    assert counted(services, "bad_signature") == 1
+    assert counted(services, "bad_signature") == len(signatures)
 
 
 async def test_a_body_that_is_no_text_is_refused(services: Services) -> None:
@@ -81,37 +85,40 @@ async def test_a_body_that_is_no_text_is_refused(services: Services) -> None:
     assert await WebhookEvent.all().count() == 0
 
 
-@pytest.mark.parametrize(
-    "payload",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b'"event"',
-        b"null",
-        b"[" * 100_000,
-        body_of(make_event(object="v2.core.event")),  # a thin event
-        body_of(make_event(id=None)),
-        body_of(make_event(id="e" * 256)),
-        body_of(make_event(id="")),
-        body_of(make_event(type=7)),
-        body_of(make_event(created="now")),
-        body_of(make_event(created=True)),
-        body_of(make_event(created=1 << 40)),
-        body_of(make_event(livemode="no")),
-        body_of(make_event(api_version="x" * 65)),
-        body_of(make_event(account=["acct_1"])),
-        body_of(make_event(account="a" * 65)),
-        body_of(make_event(data=None)),
-        body_of(make_event(data={"object": "pi_1"})),
-        body_of(make_event(id="evt_\0")),
-    ],
-)
-async def test_a_signed_body_that_is_no_event_is_refused(services: Services, payload: bytes) -> None:
-    with pytest.raises(MalformedEventError):
-        await receive(services, source=EventSource.PLATFORM, payload=payload, signature=signed(payload))
+MALFORMED = [
+    b"",
+    b"{",
+    b"[]",
+    b'"event"',
+    b"null",
+    b"[" * 100_000,
+    body_of(make_event(object="v2.core.event")),  # a thin event
+    body_of(make_event(id=None)),
+    body_of(make_event(id="e" * 256)),
+    body_of(make_event(id="")),
+    body_of(make_event(type=7)),
+    body_of(make_event(created="now")),
+    body_of(make_event(created=True)),
+    body_of(make_event(created=1 << 40)),
+    body_of(make_event(livemode="no")),
+    body_of(make_event(api_version="x" * 65)),
+    body_of(make_event(account=["acct_1"])),
+    body_of(make_event(account="a" * 65)),
+    body_of(make_event(data=None)),
+    body_of(make_event(data={"object": "pi_1"})),
+    body_of(make_event(id="evt_\0")),
+]
+
+
+async def test_a_signed_body_that_is_no_event_is_refused(services: Services) -> None:
+    for payload in MALFORMED:
+        try:
+            await receive(services, source=EventSource.PLATFORM, payload=payload, signature=signed(payload))
+        except MalformedEventError:
+            continue
+        pytest.fail(f"{payload[:200]!r} was taken")
     assert await WebhookEvent.all().count() == 0
-    assert counted(services, "malformed") == 1
+    assert counted(services, "malformed") == len(MALFORMED)
 
 
 async def test_an_event_of_the_other_mode_is_passed_over(services: Services) -> None:
