@@ -13,7 +13,7 @@ order and the tail never goes back.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict, deque
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -34,11 +34,11 @@ from services.event_stream import (
     parse_cursor,
     select_between,
 )
+from services.followers import Address, Follower, addresses_of
 from services.wake_ups import WakeUps
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator, Mapping
-    from uuid import UUID
+    from collections.abc import AsyncGenerator, Mapping
 
     from redis.asyncio import Redis
 
@@ -68,89 +68,11 @@ SELECT m.snapshot, m.epoch, r.* FROM ({_MOMENT}) m LEFT JOIN LATERAL (
 ) r ON true ORDER BY r.position, r.version, r.subject_id
 """
 
-_Address = tuple[str, "UUID | None"]
-
-
 class SlowReaderError(Exception):
     """The subscriber took too long over what it was given, and was cut off."""
 
     def __init__(self) -> None:
         super().__init__("Too slow: updates were left waiting. Subscribe again with the last cursor as `after`.")
-
-
-class _Subscriber:
-    """What the tail left for one follower, bounded; it takes from the table what lies up to `since`."""
-
-    __slots__ = ("_waiter", "address", "buffer", "closed", "filter", "gave_at", "limit", "lost", "overflowed", "since")
-
-    def __init__(self, filter_: EventFilter, since: StreamKey, limit: int) -> None:
-        self.filter = filter_
-        self.address = _address(filter_)
-        self.since = since
-        self.limit = limit
-        self.buffer: deque[LiveChange] = deque()
-        self.overflowed = False
-        self.closed = False
-        self.lost: Exception | None = None
-        self.gave_at = 0.0
-        self._waiter: asyncio.Future[None] | None = None
-
-    def push(self, change: LiveChange) -> None:
-        if self.overflowed or self.closed:
-            return
-        if len(self.buffer) >= self.limit:
-            self.overflowed = True
-            self.buffer.clear()
-        else:
-            self.buffer.append(change)
-        self._notify()
-
-    def restart(self, since: StreamKey) -> None:
-        """Begin anew from where the tail is now: what overflowed is in the table."""
-        self.overflowed = False
-        self.since = since
-
-    def end(self, error: Exception | None) -> None:
-        self.closed = True
-        self.lost = error
-        self.buffer.clear()
-        self._notify()
-
-    async def next(self) -> LiveChange | None:
-        """The next change; None where the buffer overflowed or nothing comes any more."""
-        while not self.buffer:
-            if self.closed or self.overflowed:
-                return None
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        return self.buffer.popleft()
-
-    def _notify(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-
-def _address(filter_: EventFilter) -> _Address:
-    """Where a filter is entered: under the most selective of its conditions."""
-    for name in ("subject_id", "payer_id", "party_id", "host_id", "activity_id"):
-        value = getattr(filter_, name)
-        if value is not None:
-            return name, value
-    return "", None
-
-
-def _addresses(event: Mapping[str, Any]) -> Iterator[_Address]:
-    """Where those stand who may want a row."""
-    yield "", None
-    for name in ("subject_id", "payer_id", "host_id", "activity_id"):
-        if event[name] is not None:
-            yield name, event[name]
-    parties = {event["payer_id"], event["host_id"]} - {None}
-    for party in parties:
-        yield "party_id", party
 
 
 class LiveUpdates:
@@ -182,7 +104,7 @@ class LiveUpdates:
         self._awake = asyncio.Event()
         self._frontier = StreamKey.before(0)
         self._epoch = 0
-        self._followers: defaultdict[_Address, set[_Subscriber]] = defaultdict(set)
+        self._followers: defaultdict[Address, set[Follower]] = defaultdict(set)
         self._wake_ups: WakeUps | None = None
         self._tail: asyncio.Task[None] | None = None
         self._closed = False
@@ -271,12 +193,12 @@ class LiveUpdates:
             raise StaleCursor  # of a history that has been undone
         return start, None
 
-    def _given(self, subscriber: _Subscriber, change: LiveChange) -> LiveChange:
+    def _given(self, subscriber: Follower, change: LiveChange) -> LiveChange:
         self.delivered += 1
         subscriber.gave_at = asyncio.get_running_loop().time()
         return change
 
-    def _require_in_time(self, subscriber: _Subscriber) -> None:
+    def _require_in_time(self, subscriber: Follower) -> None:
         """Cut off who left more waiting than the buffer holds and sat on one change all the while.
 
         A burst alone is nobody's fault: what does not fit into the buffer is read from the table.
@@ -284,14 +206,14 @@ class LiveUpdates:
         if subscriber.overflowed and asyncio.get_running_loop().time() - subscriber.gave_at >= self._patience_s:
             raise SlowReaderError
 
-    def _enter(self, filter_: EventFilter) -> _Subscriber:
-        subscriber = _Subscriber(filter_, self._frontier, self._buffer)
+    def _enter(self, filter_: EventFilter) -> Follower:
+        subscriber = Follower(filter_, self._frontier, self._buffer)
         self._followers[subscriber.address].add(subscriber)
         self.subscribers += 1
         self._awake.set()
         return subscriber
 
-    def _leave(self, subscriber: _Subscriber) -> None:
+    def _leave(self, subscriber: Follower) -> None:
         followers = self._followers.get(subscriber.address)
         if followers is None or subscriber not in followers:
             return
@@ -403,7 +325,7 @@ class LiveUpdates:
         self._frontier = key_of(record)
         change: LiveChange | None = None
         given = 0
-        for address in _addresses(record):
+        for address in addresses_of(record):
             for subscriber in tuple(self._followers.get(address, ())):
                 if not subscriber.filter.matches(record):
                     continue
