@@ -2,36 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import strawberry
 
-from schema.described import input_type, object_type
+from models.users import User as UserRow
+from schema.context import Info
+from schema.described import field, input_type, object_type
 from schema.errors import Payload
 from schema.ids import global_id
 from schema.nodes import Node
-
-if TYPE_CHECKING:
-    from models.users import User as UserRow
+from services.visibility import visible_email
 
 
 @object_type
 class User(Node):
     """A person: guest and host alike. Visible to itself, and to those that it has to do with as guest or host."""
 
+    row: strawberry.Private[UserRow]
+
     external_id: str = strawberry.field(description="The platform's own id of this person: the `sub` of a token.")
-    email: str = strawberry.field(description="Where mail reaches this person.")
     name: str = strawberry.field(description="As the person wants to be called.")
     country: str | None = strawberry.field(description="ISO 3166 alpha-2.")
     locale: str | None = strawberry.field(description="BCP 47; the default for what is written for this person.")
+
+    @field
+    def email(self, info: Info) -> str:
+        """Where mail reaches this person; others but service and admin see only its first letter and its domain."""
+        return visible_email(info.context.viewer, self.row)
 
     @classmethod
     def of(cls, row: UserRow) -> User:
         """From its row."""
         return cls(
             id=global_id("User", row.id),
+            row=row,
             external_id=row.external_id,
-            email=row.email,
             name=row.name,
             country=row.country,
             locale=row.locale,

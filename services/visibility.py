@@ -45,6 +45,14 @@ _SEEN_BY_USERS: Final[Mapping[type[Model], str | None]] = {
 _SEEN_BY_ADMINS_ALONE: Final = frozenset({AuditEntry, WebhookEvent})
 
 
+def visible_email(viewer: Viewer | None, user: User) -> str:
+    """The address for the person itself, service and admin; for others `g…@example.com`."""
+    if viewer is not None and (viewer.sees_everything or viewer.external_id == user.external_id):
+        return user.email
+    name, _, domain = user.email.rpartition("@")
+    return f"{name[:1]}…@{domain}"
+
+
 async def visible_rows(
     services: Services, *, viewer: Viewer | None, model: type[Row], ids: Sequence[UUID]
 ) -> dict[UUID, Row]:

@@ -165,15 +165,18 @@ async def intent_now(services: Services, payment: Payment, step: OperationStep) 
     return (await services.stripe.send(request, priority=Priority.BACKGROUND)).body
 
 
-def amount_in(payment: Payment, amount: Money | None, *, field: str = "amount") -> Money | None:
-    """An optional amount of a payment, in its currency and above zero.
+def amount_in(
+    payment: Payment, amount: Money | None, *, path: tuple[str, ...] = ("input", "amount")
+) -> Money | None:
+    """An optional amount of a payment, in its currency and above zero; `path` is where it was given.
 
     Raises: InvalidInput.
     """
     if amount is None:
         return None
     if amount.currency != payment.currency:
-        raise InvalidInput(field, f"The payment is in {payment.currency}, not in {amount.currency}.")
+        text = f"The payment is in {payment.currency}, not in {amount.currency}."
+        raise InvalidInput(path=[*path], message=text)
     if amount.minor <= 0:
-        raise InvalidInput(field, "The amount must be more than zero.")
+        raise InvalidInput(path=[*path], message="The amount must be more than zero.")
     return amount

@@ -42,7 +42,7 @@ async def refund_preview(
         raise NotFound("There is no such payment.", path=["paymentId"])
     if not payment.status.is_captured:
         raise InvalidState("Only a payment that has been made can be refunded.", state=payment.status.value)
-    wanted = amount_in(payment, amount) or payment.refundable
+    wanted = amount_in(payment, amount, path=("amount",)) or payment.refundable
     if wanted > payment.refundable:
         raise RefundExceedsBalance(refundable=payment.refundable)
     fee, host = refund_parts(payment, wanted)

@@ -136,3 +136,14 @@ async def test_the_movements_of_a_payment_say_where_its_money_is(
         ]  # fmt: skip
         assert len({m["transactionId"] for m in movements}) == 3
         assert {m["occurredAt"] for m in movements} == {"2026-06-01T00:00:00Z"}
+
+
+async def test_an_address_is_read_in_full_by_its_owner_and_the_platform_alone(api: Api, market: Market) -> None:
+    query = "query ($id: ID!) { activity(id: $id) { host { email } } }"
+    activity = global_id("Activity", market.activity.id)
+    seen = {
+        viewer.external_id: (await api.data(query, viewer, id=activity))["activity"]["host"]["email"]
+        for viewer in (user("henriette"), user("gustav"), SERVICE, ADMIN)
+    }
+    assert seen.pop("gustav") == "h…@example.com"
+    assert set(seen.values()) == {"henriette@example.com"}
