@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -19,6 +20,7 @@ from settings import Settings
 from tests.support.clock import Clock
 from tests.support.postgres import SETTINGS, PostgresServer, create_database, drop_database, make_template
 from tests.support.sandbox import Sandbox
+from tests.support.shop import Shop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -64,9 +66,13 @@ async def valkey(valkey_server: str) -> str:
 
 @pytest.fixture(scope="session")
 async def sandbox_server(session_folder: Path) -> AsyncIterator[str]:
-    """The URL of the sandbox; its objects stay, so that tests go by their own."""
-    async with embedded.sandbox(session_folder / "sandbox") as url:
-        yield url
+    """The URL of the sandbox; its objects stay, so that tests go by their own.
+
+    TEST_SANDBOX_PORT says where it listens, TEST_SANDBOX_URL where it is found, for a recorder in between.
+    """
+    port = int(os.environ.get("TEST_SANDBOX_PORT", "0")) or None
+    async with embedded.sandbox(session_folder / "sandbox", port=port) as url:
+        yield os.environ.get("TEST_SANDBOX_URL", url)
 
 
 @pytest.fixture
@@ -128,3 +134,9 @@ async def services(settings: Settings, clock: Clock) -> AsyncIterator[Services]:
     """Everything that a use case needs, connected."""
     async with open_services(settings, clock=clock) as services:
         yield services
+
+
+@pytest.fixture
+async def shop(services: Services, sandbox: Sandbox, clock: Clock) -> Shop:
+    """A host who can be paid by guests for an activity without limit."""
+    return await Shop.open(services, sandbox, clock)
