@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from models.activities import Activity, PayoutTiming
 from models.base import from_record, new_id
 from models.connect_accounts import ConnectAccount
+from models.currencies import currency
 from models.money import WIRE_AMOUNT_MAX, Money
 from models.operations import Operation, OperationStep
 from models.payments import ChargeModel, Payment, PaymentAllocation, PaymentStatus
@@ -314,11 +315,15 @@ def descriptor_suffix(title: str) -> str | None:
 def _price(activity: Activity, item: PaymentReservation) -> Money:
     """The server's price.
 
-    Raises: PriceChanged where the client expected another; InvalidInput where the sum is more than a charge can be.
+    Raises: PriceChanged where the client expected another; InvalidInput where the sum is less or more than a charge can
+        be.
     """
     amount = activity.price * item.quantity
     if item.expected_amount is not None and item.expected_amount != amount:
         raise PriceChanged(price=amount)
+    least = Money(currency(amount.currency).minimum_charge_minor, amount.currency)
+    if amount < least:
+        raise InvalidInput("quantity", f"A payment is of {least} at least.")
     if amount.wire > WIRE_AMOUNT_MAX:
         raise InvalidInput("quantity", "So many seats cost more than one payment can be.")
     return amount
