@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import fcntl
 import gc
+import signal
 import socket
 import sys
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sandbox.app import SandboxApp
 from sandbox.engine import Engine, Options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _BACKLOG = 4096
 
@@ -35,6 +40,16 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._engine = engine
         self._arguments = arguments
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End well when asked to: uvicorn would raise the signal once more and die of it."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, then say so in one line."""

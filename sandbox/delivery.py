@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import hmac
 import time
@@ -35,8 +36,7 @@ class Deliveries:
         self._order = 0
         self._waiting: dict[int, int] = {}
         self._changed = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._flushes: list[tuple[set[int], asyncio.Event]] = []
         self._slots = asyncio.Semaphore(_AT_ONCE)
         self._sending: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
@@ -90,7 +90,6 @@ class Deliveries:
         self._order += 1
         heapq.heappush(self._heap, (due, self._order, delivery))
         self._waiting[delivery.id] = self._waiting.get(delivery.id, 0) + 1
-        self._idle.clear()
         self._changed.set()
 
     def add(self, deliveries: Iterable[Delivery]) -> None:
@@ -112,16 +111,24 @@ class Deliveries:
         self._changed.set()
 
     async def flush(self, timeout_s: float) -> int:
-        """Try everything now, whatever it waits for, and answer how much is left after `timeout_s`."""
+        """Try everything once, now, whatever it waits for; answers how much is left, at the latest after `timeout_s`."""
         now = time.time()
         self._heap = [(min(due, now), order, delivery) for due, order, delivery in self._heap]
         heapq.heapify(self._heap)
         self._changed.set()
-        try:
-            await asyncio.wait_for(self._idle.wait(), timeout_s)
-        except TimeoutError:
-            return self.pending
-        return 0
+        flush = (set(self._waiting), asyncio.Event())
+        if flush[0]:
+            self._flushes.append(flush)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(flush[1].wait(), timeout_s)
+            self._flushes = [other for other in self._flushes if other is not flush]
+        return self.pending
+
+    def _tried(self, id_: int) -> None:
+        for waiting, done in self._flushes:
+            waiting.discard(id_)
+            if not waiting:
+                done.set()
 
     async def _send(self, delivery: Delivery) -> None:
         try:
@@ -163,8 +170,7 @@ class Deliveries:
             return
         self._waiting.pop(delivery.id, None)
         self._store.forget_delivery(delivery.id)
-        if not self._waiting:
-            self._idle.set()
+        self._tried(delivery.id)
 
     def _retry(self, delivery: Delivery) -> None:
         if delivery.attempt > len(_DELAYS_S):
@@ -175,6 +181,7 @@ class Deliveries:
         self._store.postpone(again)
         self._waiting[delivery.id] -= 1
         self._push(again, due)
+        self._tried(delivery.id)
 
 
 def signature(body: bytes, secret: str, timestamp: int) -> str:

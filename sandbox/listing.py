@@ -70,6 +70,13 @@ def as_list(items: Iterable[Json], url: str, *, has_more: bool = False, **fields
     return {"object": "list", "data": list(items), "has_more": has_more, **fields, "url": url}
 
 
+def put_first(items: Json, body: Json) -> None:
+    """Show an object first in a list that is part of another object, which holds the newest ten."""
+    shown = [body, *items["data"]]
+    items["has_more"] = items["has_more"] or len(shown) > _LIMIT
+    items["data"] = shown[:_LIMIT]
+
+
 def limit_of(call: Call) -> int:
     """How many are asked for."""
     limit = int(call.param("limit", _LIMIT))

@@ -56,7 +56,7 @@ def _body(id_: str, country: str, now: int, *, email: str | None) -> Json:
         },
         "business_type": None, "capabilities": {}, "charges_enabled": False, "controller": {}, "country": country,
         "created": now, "default_currency": money.country_currency(country), "details_submitted": False, "email": email,
-        "external_accounts": as_list([], f"/v1/accounts/{id_}/external_accounts", total_count=0),
+        "external_accounts": as_list([], f"/v1/accounts/{id_}/external_accounts"),
         "future_requirements": _no_requirements(), "groups": {"payments_pricing": None}, "metadata": {},
         "payouts_enabled": False, "requirements": _no_requirements(), "settings": _settings(),
         "tos_acceptance": {"date": None, "ip": None, "user_agent": None}, "type": "none",
@@ -204,7 +204,6 @@ def show_external_accounts(work: Work, body: Json) -> None:
     """Bring the list in the account up to date."""
     banks = [work.any(id_) for id_ in body["_external_accounts"]]
     body["external_accounts"]["data"] = [visible(bank) for bank in banks if bank is not None]
-    body["external_accounts"]["total_count"] = len(banks)
 
 
 def _merge(target: Json, values: Json) -> None:

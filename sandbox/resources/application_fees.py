@@ -7,7 +7,7 @@ from decimal import Decimal
 from sandbox import money
 from sandbox.errors import Json, invalid
 from sandbox.ids import new_id
-from sandbox.listing import as_list, list_objects
+from sandbox.listing import as_list, list_objects, put_first
 from sandbox.operations import Call, Operation, new_metadata, update_metadata
 from sandbox.resources import balance_transactions
 from sandbox.resources.accounts import application_of, own
@@ -36,7 +36,7 @@ def make(
             "application": application_of(work.platform), "balance_transaction": movement["id"], "charge": charge,
             "created": work.now, "currency": currency, "fee_source": {"charge": charge, "type": "charge"},
             "livemode": False, "originating_transaction": originating, "refunded": False,
-            "refunds": as_list([], f"/v1/application_fees/{id_}/refunds", total_count=0),
+            "refunds": as_list([], f"/v1/application_fees/{id_}/refunds"),
         },
         account=work.platform,
     )  # fmt: skip
@@ -79,10 +79,7 @@ def refund(work: Work, fee_id: str, amount: int, metadata: dict[str, str] | None
     )  # fmt: skip
     fee["amount_refunded"] += amount
     fee["refunded"] = fee["amount_refunded"] == fee["amount"]
-    listed = fee["refunds"]
-    listed["data"] = [body, *listed["data"]][:10]
-    listed["total_count"] += 1
-    listed["has_more"] = listed["total_count"] > len(listed["data"])
+    put_first(fee["refunds"], body)
     work.emit("application_fee.refunded", fee, account=work.platform)
     return body
 

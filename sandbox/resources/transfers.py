@@ -5,7 +5,7 @@ from __future__ import annotations
 from sandbox import money
 from sandbox.errors import Json, invalid
 from sandbox.ids import new_id
-from sandbox.listing import as_list, list_objects
+from sandbox.listing import as_list, list_objects, put_first
 from sandbox.operations import Call, Operation, new_metadata, update_metadata
 from sandbox.resources import balance_transactions
 from sandbox.resources.accounts import application_of, own, payable
@@ -47,7 +47,7 @@ def make(
             "balance_transaction": movement["id"], "created": work.now, "currency": currency,
             "description": description, "destination": destination, "destination_payment": payment_id,
             "livemode": False, "metadata": metadata or {},
-            "reversals": as_list([], f"/v1/transfers/{id_}/reversals", total_count=0), "reversed": False,
+            "reversals": as_list([], f"/v1/transfers/{id_}/reversals"), "reversed": False,
             "source_transaction": source["id"] if source else None, "source_type": "card", "transfer_group": group,
         },
         account=work.platform,
@@ -121,10 +121,7 @@ def reverse(
     before = copied(transfer)
     transfer["amount_reversed"] += amount
     transfer["reversed"] = transfer["amount_reversed"] == transfer["amount"]
-    listed = transfer["reversals"]
-    listed["data"] = [body, *listed["data"]][:10]
-    listed["total_count"] += 1
-    listed["has_more"] = listed["total_count"] > len(listed["data"])
+    put_first(transfer["reversals"], body)
     _refund_payment(work, transfer, body, refund_id, fee_refund)
     work.emit("transfer.reversed", transfer, account=work.platform)
     work.emit_updated("transfer.updated", transfer, before, account=work.platform)
