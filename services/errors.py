@@ -41,7 +41,11 @@ class DomainError(Exception):
         """The error that was kept."""
         kind = {error.__name__: error for error in DomainError.__subclasses__()}[record["type"]]
         values = {name: value for name, value in record.items() if name != "type"}
-        money = {name: Money(**v) for name, v in values.items() if isinstance(v, dict) and v.keys() == {"minor", "currency"}}
+        money = {
+            name: Money(**value)
+            for name, value in values.items()
+            if isinstance(value, dict) and value.keys() == {"minor", "currency"}
+        }
         return kind(**{**values, **money})
 
 
@@ -52,6 +56,10 @@ class InvalidInput(DomainError):
 
     def __init__(self, field_name: str = "", message: str = "", *, path: list[str] | None = None) -> None:
         super().__init__(message, path=path or ["input", *([field_name] if field_name else [])])
+
+
+def _is_money(value: Any) -> bool:
+    return isinstance(value, dict) and value.keys() == {"minor", "currency"}
 
 
 @dataclass(eq=False)

@@ -40,7 +40,9 @@ def _lies_under(url: str, prefix: str) -> bool:
         return False
     root = allowed.path.rstrip("/")
     segments = here.path.split("/")
-    return ".." not in segments and "%2e" not in here.path.lower() and (here.path == root or here.path.startswith(f"{root}/"))
+    if ".." in segments or "%2e" in here.path.lower():
+        return False
+    return here.path == root or here.path.startswith(f"{root}/")
 
 
 def _origin(parts: SplitResult) -> tuple[str, str | None, int | None]:

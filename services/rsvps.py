@@ -115,8 +115,9 @@ async def _give_back(connection: AnyConnection, viewer: Viewer, xid: int, rsvp: 
     )
     changes = ChangeSet(viewer.caller, xid)
     changes.audit(
-        "rsvp.canceled", "RSVP", rsvp.id, before={"status": rsvp.status.value}, after={"status": RsvpStatus.CANCELED.value}
-    )
+        "rsvp.canceled", "RSVP", rsvp.id,
+        before={"status": rsvp.status.value}, after={"status": RsvpStatus.CANCELED.value},
+    )  # fmt: skip
     await changes.write(connection)
 
 

@@ -57,7 +57,7 @@ async def retry_payment(
         payment, _ = await lock_for_payer(connection, viewer, payment_id)
         if viewer.role is not Role.USER or not await _is_payer(connection, viewer, payment):
             raise Forbidden("Only the guest may try another way to pay.")
-        _require(payment, payment.status.can_be_retried, "This payment cannot be tried again.")
+        _require(payment, "This payment cannot be tried again.", holds=payment.status.can_be_retried)
         status = await connection.fetchval("SELECT status FROM rsvps WHERE id = $1", payment.rsvp_id)
         if status != RsvpStatus.HELD:
             raise InvalidState("Your seats are no longer held. Please start again.", state=str(status))
@@ -83,7 +83,7 @@ async def capture_payment(
 
     async def plan(connection: AnyConnection) -> StripeRequest:
         payment, _ = await lock_for_host(connection, viewer, payment_id)
-        _require(payment, payment.status is PaymentStatus.AUTHORIZED, "Only an authorized payment can be captured.")
+        _require(payment, "Only an authorized payment can be captured.", holds=payment.status is PaymentStatus.AUTHORIZED)
         captured = amount_in(payment, amount) or payment.amount
         if captured > payment.amount:
             raise InvalidInput("amount", f"No more than {payment.amount} was authorized.")
@@ -118,8 +118,8 @@ def require_cancelable(payment: Payment) -> None:
 
     Raises: InvalidState.
     """
-    _require(payment, not payment.status.is_captured, "This payment has been made: it can be refunded.")
-    _require(payment, payment.status.can_be_canceled, "This payment cannot be canceled.")
+    _require(payment, "This payment has been made: it can be refunded.", holds=not payment.status.is_captured)
+    _require(payment, "This payment cannot be canceled.", holds=payment.status.can_be_canceled)
 
 
 def cancel_request(payment: Payment, *, expired: bool = False) -> StripeRequest:
@@ -157,7 +157,7 @@ async def _is_payer(connection: AnyConnection, viewer: Viewer, payment: Payment)
     return bool(external_id == viewer.external_id)
 
 
-def _require(payment: Payment, holds: bool, otherwise: str) -> None:
+def _require(payment: Payment, otherwise: str, *, holds: bool) -> None:
     if not holds:
         raise InvalidState(otherwise, state=payment.status.value)
 

@@ -18,19 +18,27 @@ class Decline:
 
 
 _OTHER_CARD: Final = "Please use another card or ask your bank."
+_LATER: Final = "Please use another card, or try again later."
+_CONFIRM: Final = "Your bank wants you to confirm this payment. Please try again and confirm it."
 _AGAIN: Final = "Please try again in a moment, or use another card."
 
 _BY_CODE: Final = {
     "approve_with_id": Decline(True, f"Your bank could not authorise the payment. {_AGAIN}"),
-    "authentication_required": Decline(True, "Your bank wants you to confirm this payment. Please try again and confirm it."),
-    "authentication_not_handled": Decline(True, "Your bank wants you to confirm this payment. Please try again and confirm it."),
+    "authentication_required": Decline(
+        True, "Your bank wants you to confirm this payment. Please try again and confirm it."
+    ),
+    "authentication_not_handled": Decline(
+        True, "Your bank wants you to confirm this payment. Please try again and confirm it."
+    ),
     "call_issuer": Decline(False, f"Your bank declined the payment without a reason. {_OTHER_CARD}"),
     "card_not_supported": Decline(False, "Your card does not support this kind of purchase. Please use another card."),
     "card_velocity_exceeded": Decline(False, f"Your card has reached its limit for now. {_OTHER_CARD}"),
     "currency_not_supported": Decline(False, "Your card does not support this currency. Please use another card."),
     "do_not_honor": Decline(False, f"Your bank declined the payment without a reason. {_OTHER_CARD}"),
     "do_not_try_again": Decline(False, f"Your bank declined the payment for good. {_OTHER_CARD}"),
-    "duplicate_transaction": Decline(False, "A payment of the same amount was made a moment ago. Please check it before paying again."),
+    "duplicate_transaction": Decline(
+        False, "A payment of the same amount was made a moment ago. Please check it before paying again."
+    ),
     "expired_card": Decline(False, "Your card has expired. Please use another card."),
     "fraudulent": Decline(False, f"Your bank declined the payment without a reason. {_OTHER_CARD}"),
     "generic_decline": Decline(False, f"Your bank declined the payment without a reason. {_OTHER_CARD}"),
@@ -38,7 +46,9 @@ _BY_CODE: Final = {
     "incorrect_number": Decline(True, "The card number is wrong. Please check it and try again."),
     "incorrect_pin": Decline(True, "The PIN is wrong. Please check it and try again."),
     "incorrect_zip": Decline(True, "The postal code is wrong. Please check it and try again."),
-    "insufficient_funds": Decline(True, "There is not enough money on the card. Please use another card, or try again later."),
+    "insufficient_funds": Decline(
+        True, "There is not enough money on the card. Please use another card, or try again later."
+    ),
     "invalid_account": Decline(False, f"The card or its account is not valid. {_OTHER_CARD}"),
     "invalid_amount": Decline(False, f"Your card does not allow this amount. {_OTHER_CARD}"),
     "invalid_cvc": Decline(True, "The security code is wrong. Please check it and try again."),
@@ -64,7 +74,9 @@ _BY_CODE: Final = {
     "testmode_decline": Decline(False, "A test card does not work here. Please use a real card."),
     "transaction_not_allowed": Decline(False, f"Your card does not allow this payment. {_OTHER_CARD}"),
     "try_again_later": Decline(True, f"Your bank declined the payment for now. {_AGAIN}"),
-    "withdrawal_count_limit_exceeded": Decline(True, "Your card has reached its limit. Please use another card, or try again later."),
+    "withdrawal_count_limit_exceeded": Decline(
+        True, "Your card has reached its limit. Please use another card, or try again later."
+    ),
 }  # fmt: skip
 
 _UNKNOWN: Final = Decline(False, f"Your bank declined the payment. {_OTHER_CARD}")

@@ -297,8 +297,9 @@ class _Batch:
             await connection.execute(
                 """
                 UPDATE activities a SET seats_taken = a.seats_taken - v.seats, updated_at = now()
-                FROM (SELECT id, sum(seats)::int AS seats FROM unnest($1::uuid[], $2::int[]) AS r(id, seats) GROUP BY id)
-                    AS v
+                FROM (
+                    SELECT id, sum(seats)::int AS seats FROM unnest($1::uuid[], $2::int[]) AS r(id, seats) GROUP BY id
+                ) AS v
                 WHERE a.id = v.id
                 """,
                 [rsvp.activity_id for rsvp in self.released],

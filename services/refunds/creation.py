@@ -46,7 +46,8 @@ async def refund_payment(
 ) -> Refund:  # fmt: skip
     """Give captured money back to the guest, all that is left where no amount is given.
 
-    The host gives back its part and the platform its fee, in proportion; the same key resumes or replays, never repeats.
+    The host gives back its part and the platform its fee, in proportion; the same key resumes or replays and never
+    repeats.
 
     Raises: NotFound, Forbidden, InvalidInput, InvalidState, RefundExceedsBalance, IdempotencyKeyReused,
         OperationInProgress, StripeUnavailable.
@@ -90,9 +91,9 @@ async def reserve_refund(
         raise RefundExceedsBalance(refundable=payment.refundable)
     fee, host = refund_parts(payment, wanted)
     refund = Refund(
-        id=UUID(operation.arguments["refund_id"]), payment_id=payment.id, amount_minor=wanted.minor, currency=wanted.currency,
-        fee_minor=fee.minor, host_minor=host.minor, status=RefundStatus.PENDING, reason=reason,
-        origin=RefundOrigin.PAYDESK, requested_by=operation.caller,
+        id=UUID(operation.arguments["refund_id"]), payment_id=payment.id, amount_minor=wanted.minor,
+        currency=wanted.currency, fee_minor=fee.minor, host_minor=host.minor, status=RefundStatus.PENDING,
+        reason=reason, origin=RefundOrigin.PAYDESK, requested_by=operation.caller,
     )  # fmt: skip
     before = snapshot(payment)
     payment.refund_pending_minor += wanted.minor

@@ -29,7 +29,11 @@ class RefundBreakdown:
 
 
 async def refund_preview(
-    services: Services, *, viewer: Viewer | None, payment_id: UUID, amount: Money | None
+    services: Services,  # noqa: ARG001  every use case takes it
+    *,
+    viewer: Viewer | None,
+    payment_id: UUID,
+    amount: Money | None,
 ) -> RefundBreakdown:
     """What a refund of this amount (None: all that is left) would take from whom.
 
