@@ -58,10 +58,6 @@ class InvalidInput(DomainError):
         super().__init__(message, path=path or ["input", *([field_name] if field_name else [])])
 
 
-def _is_money(value: Any) -> bool:
-    return isinstance(value, dict) and value.keys() == {"minor", "currency"}
-
-
 @dataclass(eq=False)
 class NotFound(DomainError):
     """There is no such thing, or the viewer may not see it."""

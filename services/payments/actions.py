@@ -83,7 +83,8 @@ async def capture_payment(
 
     async def plan(connection: AnyConnection) -> StripeRequest:
         payment, _ = await lock_for_host(connection, viewer, payment_id)
-        _require(payment, "Only an authorized payment can be captured.", holds=payment.status is PaymentStatus.AUTHORIZED)
+        authorized = payment.status is PaymentStatus.AUTHORIZED
+        _require(payment, "Only an authorized payment can be captured.", holds=authorized)
         captured = amount_in(payment, amount) or payment.amount
         if captured > payment.amount:
             raise InvalidInput("amount", f"No more than {payment.amount} was authorized.")

@@ -24,12 +24,8 @@ _AGAIN: Final = "Please try again in a moment, or use another card."
 
 _BY_CODE: Final = {
     "approve_with_id": Decline(True, f"Your bank could not authorise the payment. {_AGAIN}"),
-    "authentication_required": Decline(
-        True, "Your bank wants you to confirm this payment. Please try again and confirm it."
-    ),
-    "authentication_not_handled": Decline(
-        True, "Your bank wants you to confirm this payment. Please try again and confirm it."
-    ),
+    "authentication_required": Decline(True, _CONFIRM),
+    "authentication_not_handled": Decline(True, _CONFIRM),
     "call_issuer": Decline(False, f"Your bank declined the payment without a reason. {_OTHER_CARD}"),
     "card_not_supported": Decline(False, "Your card does not support this kind of purchase. Please use another card."),
     "card_velocity_exceeded": Decline(False, f"Your card has reached its limit for now. {_OTHER_CARD}"),
@@ -46,9 +42,7 @@ _BY_CODE: Final = {
     "incorrect_number": Decline(True, "The card number is wrong. Please check it and try again."),
     "incorrect_pin": Decline(True, "The PIN is wrong. Please check it and try again."),
     "incorrect_zip": Decline(True, "The postal code is wrong. Please check it and try again."),
-    "insufficient_funds": Decline(
-        True, "There is not enough money on the card. Please use another card, or try again later."
-    ),
+    "insufficient_funds": Decline(True, f"There is not enough money on the card. {_LATER}"),
     "invalid_account": Decline(False, f"The card or its account is not valid. {_OTHER_CARD}"),
     "invalid_amount": Decline(False, f"Your card does not allow this amount. {_OTHER_CARD}"),
     "invalid_cvc": Decline(True, "The security code is wrong. Please check it and try again."),
