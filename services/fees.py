@@ -41,9 +41,15 @@ def platform_fee(settings: Settings, amount: Money, host_external_id: str) -> Mo
 
 
 def fee_for_capture(payment: Payment, captured: Money) -> Money:
-    """The fee of what was captured: the agreed fee in proportion, so that later changes of the rule do not matter."""
+    """The fee of what was captured: the agreed fee in proportion, so that later changes of the rule do not matter.
+
+    Where there is a fee it is one step at least: a capture cannot name a fee of nothing, and one that names none takes
+    the whole fee that was agreed ("Capture a PaymentIntent").
+    """
+    step = currency(payment.currency).step_minor
     fee = payment.platform_fee.proportion(captured, payment.amount).minor
-    return Money(fee - fee % currency(payment.currency).step_minor, payment.currency)
+    least = min(step, payment.platform_fee_minor, captured.minor)
+    return Money(max(fee - fee % step, least), payment.currency)
 
 
 def refund_parts(payment: Payment, amount: Money) -> tuple[Money, Money]:
