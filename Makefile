@@ -2,7 +2,7 @@
 # ARGS goes on to the command: make run ARGS="--port 9000", make test ARGS="-k refunds".
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check schema lock clean .venv
+.PHONY: help run demo test bench check schema lock clean .venv
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
@@ -24,6 +24,9 @@ demo: .venv ## walk through host, payment, 3-D Secure, decline, refund, against 
 
 test: .venv ## run the tests; they start all that they need
 	@$(PY) -m pytest $(ARGS)
+
+bench: .venv ## what a payment, a webhook and a live update cost, beside the least that they can
+	@$(PY) -m benchmarks $(ARGS)
 
 check: .venv ## style, types, layers, and whether schema.graphql is what the code says
 	.venv/bin/ruff check
