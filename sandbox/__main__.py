@@ -17,7 +17,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sandbox.app import SandboxApp
-from sandbox.engine import Engine, Options
+from sandbox.engine import Endpoint, Engine, Options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,12 +34,11 @@ class _Protocol(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
-    """Says when it listens, and registers the endpoints that it was started with."""
+    """Says when it listens."""
 
-    def __init__(self, config: uvicorn.Config, engine: Engine, arguments: argparse.Namespace) -> None:
+    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
         super().__init__(config)
         self._engine = engine
-        self._arguments = arguments
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -58,11 +57,6 @@ class _Server(uvicorn.Server):
             return
         host, port = sockets[0].getsockname()[:2]
         self._engine.base_url = f"http://{host}:{port}"
-        arguments = self._arguments
-        if arguments.webhook:
-            await self._engine.register(arguments.webhook, arguments.webhook_secret, connect=False)
-        if arguments.connect_webhook:
-            await self._engine.register(arguments.connect_webhook, arguments.connect_webhook_secret, connect=True)
         print(f"ready http://{host}:{port}", flush=True)
 
 
@@ -70,7 +64,9 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m sandbox", description="A stand-in for Stripe's API that keeps state.")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=12111, help="the port; 0 takes a free one (12111)")
-    parser.add_argument("--data-dir", type=Path, default=Path(".data/sandbox"), help="where its state is kept (.data/sandbox)")
+    parser.add_argument(
+        "--data-dir", type=Path, default=Path(".data/sandbox"), help="where its state is kept (.data/sandbox)"
+    )
     parser.add_argument("--webhook", metavar="URL", help="an endpoint for the platform's events")
     parser.add_argument("--webhook-secret", metavar="SECRET", help="its signing secret (whsec_…)")
     parser.add_argument("--connect-webhook", metavar="URL", help="an endpoint for connected accounts' events")
@@ -108,16 +104,21 @@ def main() -> None:
     arguments = _arguments()
     lock = _lock(arguments.data_dir)
     listener = _listen(arguments.host, arguments.port)
+    endpoints = (
+        Endpoint(arguments.webhook, arguments.webhook_secret, connect=False),
+        Endpoint(arguments.connect_webhook, arguments.connect_webhook_secret, connect=True),
+    )
     options = Options(
         data_dir=arguments.data_dir, accounts_by_key=arguments.accounts_by_key, country=arguments.country.upper(),
         async_delay_s=arguments.async_delay, public_url=arguments.public_url,
+        endpoints=tuple(endpoint for endpoint in endpoints if endpoint.url),
     )  # fmt: skip
     app = SandboxApp(options)
     config = uvicorn.Config(
         app, http=_Protocol, ws="none", loop="uvloop", lifespan="on", log_level="warning", access_log=False,
         timeout_keep_alive=75, backlog=_BACKLOG, server_header=False, timeout_graceful_shutdown=10,
     )  # fmt: skip
-    server = _Server(config, app.engine, arguments)
+    server = _Server(config, app.engine)
     # What is there now stays; the many small objects of a request are gone with it, without cycles.
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -128,8 +128,8 @@ class ApiApp:
         found = self._router.find(request.method, request.path)
         if found is None:
             raise ApiError(
-                f"Unrecognized request URL ({request.method}: {request.path}). Please see https://stripe.com/docs or we can "
-                "help at https://support.stripe.com/.", status=404, is_saved=False,
+                f"Unrecognized request URL ({request.method}: {request.path}). Please see https://stripe.com/docs or "
+                "we can help at https://support.stripe.com/.", status=404, is_saved=False,
             )  # fmt: skip
         operation, path = found
         params = forms.decode(request.body)
@@ -224,8 +224,8 @@ def _replay(saved: SavedAnswer, fingerprint: str, key: str) -> Answer:
         detail = f" ('{before}' vs '{now}')" if before != now else ""
         raise ApiError(
             f"Keys for idempotent requests can only be used {same} they were first used "
-            f"{'for' if before != now else 'with'}{detail}. Try using a key other than '{key}' if you meant to execute a "
-            "different request.", type_="idempotency_error", is_saved=False,
+            f"{'for' if before != now else 'with'}{detail}. Try using a key other than '{key}' if you meant to "
+            "execute a different request.", type_="idempotency_error", is_saved=False,
         )  # fmt: skip
     return Answer(
         saved.status, saved.body, [("Idempotent-Replayed", "true"), ("Original-Request", saved.request_id)]
@@ -250,13 +250,13 @@ def _secret_key(request: Request) -> str:
             key = ""
     if not key:
         raise _unauthorized(
-            "You did not provide an API key. You need to provide your API key in the Authorization header, using Bearer "
-            f"auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY'). {_DOCS}"
+            "You did not provide an API key. You need to provide your API key in the Authorization header, using "
+            f"Bearer auth (e.g. 'Authorization: Bearer YOUR_SECRET_KEY'). {_DOCS}"
         )
     if key.startswith("pk_"):
         raise _unauthorized(
-            "This API call cannot be made with a publishable API key. Please use a secret API key. You can find a list of "
-            "your API keys at https://dashboard.stripe.com/account/apikeys.", code="secret_key_required",
+            "This API call cannot be made with a publishable API key. Please use a secret API key. You can find a "
+            "list of your API keys at https://dashboard.stripe.com/account/apikeys.", code="secret_key_required",
         )  # fmt: skip
     if not _KEY.match(key):
         raise _unauthorized(f"Invalid API Key provided: {key[:8]}{'*' * 8}{key[-4:]}")

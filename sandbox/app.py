@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -12,12 +13,12 @@ from sandbox.api import ApiApp, Receive, Scope, Send
 from sandbox.engine import Engine, Options
 from sandbox.pages import onboarding, three_d_secure
 from sandbox.pages.html import page
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from starlette.responses import HTMLResponse
-    from starlette.requests import Request
     from collections.abc import AsyncIterator
+
+    from starlette.requests import Request
+    from starlette.responses import HTMLResponse
 
 
 class SandboxApp:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sandbox.resources import (
     account_links,
@@ -10,6 +10,7 @@ from sandbox.resources import (
     application_fees,
     balance,
     balance_transactions,
+    capabilities,
     charges,
     customers,
     events,
@@ -32,6 +33,7 @@ OPERATIONS: Final[tuple[Operation, ...]] = (
     *application_fees.OPERATIONS,
     *balance.OPERATIONS,
     *balance_transactions.OPERATIONS,
+    *capabilities.OPERATIONS,
     *charges.OPERATIONS,
     *customers.OPERATIONS,
     *events.OPERATIONS,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 from starlette.responses import Response
@@ -16,9 +16,10 @@ from sandbox.test_cards import BANK_DECLINES
 from sandbox.work import Work
 
 if TYPE_CHECKING:
-    from sandbox.engine import Engine
-    from sandbox.api import ApiApp
     from starlette.requests import Request
+
+    from sandbox.api import ApiApp
+    from sandbox.engine import Engine
 
 _Action = Callable[[Work, str, Json], Json]
 _FLUSH_S: Final = 10.0

@@ -17,6 +17,7 @@ from sandbox.store import Delivery, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
     from sandbox.errors import Json
     from sandbox.faults import Faults
 
@@ -111,7 +112,7 @@ class Deliveries:
         self._changed.set()
 
     async def flush(self, timeout_s: float) -> int:
-        """Try everything once, now, whatever it waits for; answers how much is left, at the latest after `timeout_s`."""
+        """Try everything once, now, whatever it waits for; what is left is answered after `timeout_s` at the latest."""
         now = time.time()
         self._heap = [(min(due, now), order, delivery) for due, order, delivery in self._heap]
         heapq.heapify(self._heap)

@@ -8,7 +8,7 @@ import heapq
 import time
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sandbox.delivery import Deliveries
 from sandbox.errors import ApiError, Json
@@ -21,10 +21,19 @@ from sandbox.store import Row, Store, Timer
 from sandbox.work import Origin, Work
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
 _ONLY_PLATFORM: Final = "acct_1SandboxPlatform"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where all events of the platform, or of connected accounts, are sent; a secret is made where none is given."""
+
+    url: str
+    secret: str | None
+    connect: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +45,7 @@ class Options:
         country: of the platform.
         async_delay_s: how long a bank takes to answer.
         public_url: where the pages are, if not where the API is called.
+        endpoints: are registered at the start.
     """
 
     data_dir: Path
@@ -43,6 +53,7 @@ class Options:
     country: str = "US"
     async_delay_s: float = 1.0
     public_url: str | None = None
+    endpoints: tuple[Endpoint, ...] = ()
 
 
 class Engine:
@@ -61,6 +72,8 @@ class Engine:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Deliver events and let time pass, until the end."""
+        for endpoint in self.options.endpoints:
+            await self._register(endpoint)
         for timer in self.store.timers():
             heapq.heappush(self._timers, (timer.due, timer.id, timer))
         tasks = [asyncio.create_task(self.deliveries.run()), asyncio.create_task(self._keep_time())]
@@ -148,17 +161,17 @@ class Engine:
         self.deliveries.add(deliveries)
         return True
 
-    async def register(self, url: str, secret: str | None, *, connect: bool) -> None:
-        """Register an endpoint for all events, in place of one that was registered with this URL before."""
+    async def _register(self, endpoint: Endpoint) -> None:
+        """In place of one that was registered with this URL before."""
         platform = self.platform_of("sk_test_sandbox")
         work = self.work(platform)
         for known in work.listed("webhook_endpoint"):
-            if known["url"] == url and known["_connect"] == connect:
+            if known["url"] == endpoint.url and known["_connect"] == endpoint.connect:
                 body = work.edit("webhook_endpoint", known["id"])
-                body["_secret"] = secret or body["_secret"]
+                body["_secret"] = endpoint.secret or body["_secret"]
                 break
         else:
-            make(work, url, ["*"], connect=connect, secret=secret)
+            make(work, endpoint.url, ["*"], connect=endpoint.connect, secret=endpoint.secret)
         await self.finish(work)
 
     async def _keep_time(self) -> None:

@@ -61,7 +61,8 @@ def invalid(message: str, param: str | None = None, code: str | None = None, **f
 def missing_object(kind: str, id_: str, param: str, *, in_path: bool = False) -> ApiError:
     """404 for what the path names, 400 for what a parameter names."""
     return ApiError(
-        f"No such {NAMES.get(kind, kind)}: '{id_}'", code="resource_missing", param=param, status=404 if in_path else 400
+        f"No such {NAMES.get(kind, kind)}: '{id_}'", code="resource_missing", param=param,
+        status=404 if in_path else 400
     )
 
 

@@ -12,7 +12,8 @@ _DEPTH: Final = 4
 EXPANDABLE: Final[dict[str, frozenset[str]]] = {
     kind: frozenset(fields.split())
     for kind, fields in {
-        "payment_intent": "application customer latest_charge on_behalf_of payment_method review transfer_data.destination",
+        "payment_intent": "application customer latest_charge on_behalf_of payment_method review"
+        " transfer_data.destination",
         "charge": "application application_fee balance_transaction customer failure_balance_transaction on_behalf_of"
         " payment_intent refunds review source_transfer transfer transfer_data.destination",
         "refund": "balance_transaction charge customer failure_balance_transaction payment_intent payment_method"
@@ -25,8 +26,8 @@ EXPANDABLE: Final[dict[str, frozenset[str]]] = {
         "payment_method": "customer",
         "setup_intent": "application customer latest_attempt mandate on_behalf_of payment_method single_use_mandate",
         "setup_attempt": "customer on_behalf_of payment_method setup_intent",
-        "customer": "default_source invoice_settings.default_payment_method sources subscriptions tax_ids tax test_clock"
-        " cash_balance",
+        "customer": "default_source invoice_settings.default_payment_method sources subscriptions tax_ids tax"
+        " test_clock cash_balance",
         "account": "settings.branding.icon settings.branding.logo",
         "bank_account": "account customer",
         "capability": "account",

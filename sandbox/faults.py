@@ -152,7 +152,8 @@ def rate_limited() -> ApiError:
     """429, as Stripe limits an account."""
     return ApiError(
         "Request rate limit exceeded. You can learn more about rate limits here https://stripe.com/docs/rate-limits.",
-        status=429, code="rate_limit", is_saved=False, headers=(("Retry-After", "1"), ("Stripe-Rate-Limited-Reason", "global-rate")),
+        status=429, code="rate_limit", is_saved=False,
+        headers=(("Retry-After", "1"), ("Stripe-Rate-Limited-Reason", "global-rate")),
     )  # fmt: skip
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from sandbox.errors import Json, invalid, missing_object
 from sandbox.store import LINKS
 
 if TYPE_CHECKING:
-    from sandbox.operations import Call
     from collections.abc import Callable, Iterable
+
+    from sandbox.operations import Call
 
 _LIMIT: Final = 10
 _LIMIT_AT_MOST: Final = 100
@@ -54,7 +55,9 @@ def list_objects(
         account, kind, link=link, after=cursor, newest_first=before is None, created=created_range(call)
     )
     for row in rows:
-        if all(row.body.get(name) == value for name, value in wanted.items()) and (matches is None or matches(row.body)):
+        if all(row.body.get(name) == value for name, value in wanted.items()) and (
+            matches is None or matches(row.body)
+        ):
             page.append(row.body)
             if len(page) > limit:
                 break

@@ -31,7 +31,8 @@ _PER_DOLLAR: Final = {
     "bif": "2900", "bmd": "1", "bnd": "1.34", "bob": "6.91", "brl": "5.5", "bsd": "1", "bwp": "13.6", "byn": "3.3",
     "bzd": "2", "cad": "1.37", "cdf": "2800", "chf": "0.88", "clp": "940", "cny": "7.2", "cop": "4100", "crc": "515",
     "cve": "101", "czk": "23", "djf": "178", "dkk": "6.9", "dop": "60", "dzd": "134", "egp": "48", "etb": "120",
-    "eur": "0.92", "fjd": "2.25", "fkp": "0.79", "gbp": "0.79", "gel": "2.72", "gip": "0.79", "gmd": "70", "gnf": "8600",
+    "eur": "0.92", "fjd": "2.25", "fkp": "0.79", "gbp": "0.79", "gel": "2.72", "gip": "0.79", "gmd": "70",
+    "gnf": "8600",
     "gtq": "7.7", "gyd": "209", "hkd": "7.8", "hnl": "25", "htg": "131", "huf": "360", "idr": "15800", "ils": "3.7",
     "inr": "84", "isk": "138", "jmd": "158", "jod": "0.709", "jpy": "150", "kes": "129", "kgs": "86", "khr": "4070",
     "kmf": "453", "krw": "1380", "kwd": "0.307", "kyd": "0.83", "kzt": "490", "lak": "21900", "lbp": "89500",
@@ -52,7 +53,28 @@ _BY_COUNTRY: Final = {
     "NZ": "nzd", "PL": "pln", "RO": "ron", "SE": "sek", "SG": "sgd", "TH": "thb", "US": "usd",
 }  # fmt: skip
 _EURO: Final = frozenset(
-    ["AT", "BE", "CY", "DE", "EE", "ES", "FI", "FR", "GR", "HR", "IE", "IT", "LT", "LU", "LV", "MT", "NL", "PT", "SI", "SK"]
+    [
+        "AT",
+        "BE",
+        "CY",
+        "DE",
+        "EE",
+        "ES",
+        "FI",
+        "FR",
+        "GR",
+        "HR",
+        "IE",
+        "IT",
+        "LT",
+        "LU",
+        "LV",
+        "MT",
+        "NL",
+        "PT",
+        "SI",
+        "SK",
+    ]
 )
 # Countries of hosts that can only be paid by a platform elsewhere ("Cross-border payouts").
 _ELSEWHERE: Final = {

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-
 if TYPE_CHECKING:
-    from sandbox.errors import Json
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+
+    from sandbox.errors import Json
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS objects (
@@ -60,7 +60,7 @@ LINKS: Final[dict[str, tuple[str, ...]]] = {
     "payment_intent": ("customer",),
     "charge": ("payment_intent", "customer", "transfer_group"),
     "refund": ("payment_intent", "charge"),
-    "transfer": ("transfer_group", "destination"),
+    "transfer": ("transfer_group", "source_transaction", "destination"),
     "transfer_reversal": ("transfer",),
     "application_fee": ("charge",),
     "fee_refund": ("fee",),
@@ -279,7 +279,9 @@ class Store:
         """
         before, order = ("<", "DESC") if newest_first else (">", "ASC")
         cursor = (after.created, after.seq) if after is not None else ((2**53, 0) if newest_first else (-1, 0))
-        joined = "JOIN links l ON l.seq = o.seq AND l.account = o.account AND l.field = ? AND l.value = ?" if link else ""
+        joined = (
+            "JOIN links l ON l.seq = o.seq AND l.account = o.account AND l.field = ? AND l.value = ?" if link else ""
+        )
         query = (
             f"SELECT o.id, o.seq, o.created FROM objects o {joined} WHERE o.account = ? AND o.kind = ? AND o.listed"
             f" AND o.created BETWEEN ? AND ? AND (o.created, o.seq) {before} (?, ?)"
@@ -307,7 +309,9 @@ class Store:
     def event(self, id_: str) -> EventRow | None:
         """An event by its id."""
         self._flush()
-        record = self._sql.execute("SELECT id, account, type, created, body FROM events WHERE id = ?", (id_,)).fetchone()
+        record = self._sql.execute(
+            "SELECT id, account, type, created, body FROM events WHERE id = ?", (id_,)
+        ).fetchone()
         return EventRow(*record) if record else None
 
     def events(
@@ -380,7 +384,8 @@ class Store:
         if pending is not None:
             return pending
         record = self._sql.execute(
-            "SELECT request, status, body, request_id, created FROM answers WHERE account = ? AND key = ?", (account, key)
+            "SELECT request, status, body, request_id, created FROM answers WHERE account = ? AND key = "
+            "?", (account, key)
         ).fetchone()
         return SavedAnswer(*record) if record else None
 

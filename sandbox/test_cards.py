@@ -19,7 +19,9 @@ class Decline:
 
 GENERIC: Final = Decline("card_declined", "generic_decline", "Your card was declined.", "try_again_later", "01")
 AUTHENTICATION: Final = Decline(
-    "authentication_required", "authentication_required", "Your card was declined. This transaction requires authentication."
+    "authentication_required",
+    "authentication_required",
+    "Your card was declined. This transaction requires authentication.",
 )
 INSUFFICIENT_FUNDS: Final = Decline(
     "card_declined", "insufficient_funds", "Your card has insufficient funds.", "try_again_later", "51"
@@ -27,7 +29,9 @@ INSUFFICIENT_FUNDS: Final = Decline(
 _LOST: Final = Decline("card_declined", "lost_card", "Your card was declined.", "do_not_try_again", "41")
 _STOLEN: Final = Decline("card_declined", "stolen_card", "Your card was declined.", "do_not_try_again", "43")
 _EXPIRED: Final = Decline("expired_card", "expired_card", "Your card has expired.", "do_not_try_again", "54")
-_CVC: Final = Decline("incorrect_cvc", "incorrect_cvc", "Your card's security code is incorrect.", "confirm_card_data", "N7")
+_CVC: Final = Decline(
+    "incorrect_cvc", "incorrect_cvc", "Your card's security code is incorrect.", "confirm_card_data", "N7"
+)
 _PROCESSING: Final = Decline(
     "processing_error", "processing_error",
     "An error occurred while processing your card. Try again in a little bit.", "try_again_later", "96",

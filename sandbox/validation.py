@@ -127,7 +127,9 @@ def _union(types: tuple[Any, ...]) -> Check:
         others.remove(str)
     hashes = [_check_of(type_) for type_ in others if is_typeddict(type_) or get_origin(type_) is dict]
     lists = [_check_of(type_) for type_ in others if get_origin(type_) is list]
-    scalars = [_check_of(type_) for type_ in others if not is_typeddict(type_) and get_origin(type_) not in (dict, list)]
+    scalars = [
+        _check_of(type_) for type_ in others if not is_typeddict(type_) and get_origin(type_) not in (dict, list)
+    ]
 
     def check(value: Any, path: str) -> Any:
         if value == "" and may_unset:
@@ -210,7 +212,8 @@ def _text(value: Any, path: str) -> str:
     if value == "":
         raise _refused(
             f"You passed an empty string for '{path}'. We assume empty values are an attempt to unset a parameter; "
-            f"however '{path}' cannot be unset. You should remove '{path}' from your request or supply a non-empty value.",
+            f"however '{path}' cannot be unset. You should remove '{path}' from your request or supply a non-empty "
+            "value.",
             path, "parameter_invalid_empty",
         )  # fmt: skip
     return value
@@ -234,7 +237,7 @@ def _boolean(value: Any, path: str) -> bool:
     raise _refused(f"Invalid boolean: {value}", path)
 
 
-def _anything(value: Any, path: str) -> Any:
+def _anything(value: Any, _path: str) -> Any:
     return value
 
 

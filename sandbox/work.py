@@ -80,7 +80,9 @@ class Work:
             kept = self.store.row(id_)
             if kept is None or kept.kind != kind or kept.account != (account or self.account):
                 raise missing_object(kind, id_, kind)
-            row = Row(kept.seq, kept.account, kept.kind, kept.created, kept.listed, orjson.loads(orjson.dumps(kept.body)))
+            row = Row(
+                kept.seq, kept.account, kept.kind, kept.created, kept.listed, orjson.loads(orjson.dumps(kept.body))
+            )
             self.rows[id_] = row
         return row.body
 
@@ -117,9 +119,10 @@ class Work:
         """All objects of a kind, those of this request included, to be read only."""
         account = account or self.account
         kept = {row.body["id"]: row for row in self.store.rows(account, kind, link=link)}
-        for id_, row in self.rows.items():
-            if row.kind == kind and row.account == account and (link is None or row.body.get(link[0]) == link[1]):
-                kept[id_] = row
+        kept |= {
+            id_: row for id_, row in self.rows.items()
+            if row.kind == kind and row.account == account and (link is None or row.body.get(link[0]) == link[1])
+        }  # fmt: skip
         rows = sorted((row for row in kept.values() if row.listed), key=lambda row: row.seq, reverse=newest_first)
         return [row.body for row in rows]
 

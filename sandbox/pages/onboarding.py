@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs
 
 from starlette.responses import RedirectResponse, Response
@@ -11,12 +12,12 @@ from starlette.routing import Route
 from sandbox import money
 from sandbox.pages.html import not_found, page
 from sandbox.resources import account_links, onboarding
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sandbox.errors import Json
-    from sandbox.engine import Engine
     from starlette.requests import Request
+
+    from sandbox.engine import Engine
+    from sandbox.errors import Json
 
 
 def routes(engine: Engine) -> list[Route]:
@@ -55,8 +56,8 @@ class _Pages:
             '<input id="first" name="first_name" value="Jenny" required autocomplete="given-name">'
             '<label for="last">Last name</label>'
             '<input id="last" name="last_name" value="Rosen" required autocomplete="family-name">'
-            '<p class="note">All else (address, date of birth, identity number, bank account) is filled in with Stripe\'s '
-            "test values, which pass every check.</p>"
+            '<p class="note">All else (address, date of birth, identity number, bank account) is filled in with '
+            "Stripe's test values, which pass every check.</p>"
             '<button name="outcome" value="submit">Agree and submit</button>'
             '<button class="plain" name="outcome" value="later" formnovalidate>Save for later</button></form>',
         )
@@ -100,7 +101,9 @@ class _Pages:
             return not_found()
         charge = row.body
         paid = money.shown(charge["amount_captured"] or charge["amount"], charge["currency"])
-        return page("Receipt", f"<p>{paid} {escape(charge['currency'].upper())}</p><p class=note>{escape(charge['id'])}</p>")
+        return page(
+            "Receipt", f"<p>{paid} {escape(charge['currency'].upper())}</p><p class=note>{escape(charge['id'])}</p>"
+        )
 
 
 def _name(account: Json) -> str:

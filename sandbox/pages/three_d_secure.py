@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 from html import escape
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, parse_qsl, urlencode, urlsplit, urlunsplit
 
 from starlette.responses import RedirectResponse, Response
@@ -13,12 +14,12 @@ from sandbox import money
 from sandbox.errors import ApiError, Json
 from sandbox.pages.html import not_found, page
 from sandbox.resources import confirmation, setup_intents
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sandbox.work import Work
-    from sandbox.engine import Engine
     from starlette.requests import Request
+
+    from sandbox.engine import Engine
+    from sandbox.work import Work
 
 
 def routes(engine: Engine) -> list[Route]:

@@ -26,7 +26,8 @@ def create(call: Call) -> Json:
             raise invalid("Not a valid URL", name, "url_invalid")
     if params["type"] == "account_update" and account["controller"]["requirement_collection"] != "application":
         raise invalid(
-            "You cannot create `account_update` type Account Links for this account. Valid types: account_onboarding.", "type"
+            "You cannot create `account_update` type Account Links for this account. Valid types: account_onboarding.",
+            "type",
         )
     token = random_text(24)
     work.add(

@@ -36,7 +36,9 @@ def own(work: Work, id_: str) -> Json:
 def platform_body(id_: str, country: str, now: int) -> Json:
     """The platform's own account, which can do everything."""
     body = _body(id_, country, now, email=f"platform@{id_.removeprefix('acct_').lower()}.example")
-    body.update(charges_enabled=True, payouts_enabled=True, details_submitted=True, business_type="company", type="standard")
+    body.update(
+        charges_enabled=True, payouts_enabled=True, details_submitted=True, business_type="company", type="standard"
+    )
     body["controller"] = {"type": "account"}
     body["capabilities"] = {"card_payments": "active", "transfers": "active", "us_bank_account_ach_payments": "active"}
     body["business_profile"]["name"] = body["settings"]["dashboard"]["display_name"] = "Sandbox platform"
@@ -107,14 +109,14 @@ def create(call: Call) -> Json:
     body["controller"], body["type"] = _controller(params)
     for name, what in (params.get("capabilities") or {}).items():
         if what.get("requested"):
-            _request(body, name, work.now)
+            request_capability(body, name, work.now)
     if body["type"] == "standard" and not body["_requested"]:
         for name in ("card_payments", "transfers"):
-            _request(body, name, work.now)
+            request_capability(body, name, work.now)
     work.add(body, account=work.platform)
     apply(call, body)
     refresh(work, body, silently=True)
-    work.emit("account.updated", body, account=id_, previous={})
+    work.emit("account.updated", body, account=id_)
     return body
 
 
@@ -153,7 +155,8 @@ def _controller(params: Json) -> tuple[Json, str]:
     return controller, type_ or "standard"
 
 
-def _request(body: Json, capability: str, now: int) -> None:
+def request_capability(body: Json, capability: str, now: int) -> None:
+    """Note that a capability is wanted."""
     body["_requested"].setdefault(capability, now)
 
 
@@ -183,7 +186,9 @@ def _take_individual(work: Work, body: Json, individual: Json) -> None:
         person = work.add(person_body(work, body["id"]), account=body["id"])
     else:
         person = work.edit("person", known["id"], body["id"])
-    update_person(person, {**individual, "relationship": {**(individual.get("relationship") or {}), "representative": True}})
+    update_person(
+        person, {**individual, "relationship": {**(individual.get("relationship") or {}), "representative": True}}
+    )
 
 
 def add_external_account(work: Work, body: Json, details: Any, metadata: dict[str, str] | None = None) -> Json:
@@ -284,7 +289,8 @@ def capability(account: Json, name: str) -> Json:
         "id": name, "object": "capability", "account": account["id"], "future_requirements": empty,
         "requested": requested_at is not None, "requested_at": requested_at,
         "requirements": {
-            **_no_requirements(), "currently_due": due, "eventually_due": due, "past_due": due, "disabled_reason": reason
+            **_no_requirements(), "currently_due": due, "eventually_due": due, "past_due": due,
+            "disabled_reason": reason
         },
         "status": account["capabilities"].get(name, "unrequested"),
     }  # fmt: skip
@@ -329,7 +335,8 @@ def payable(work: Work, id_: str, param: str) -> Json:
     return body
 
 
-def _target(call: Call) -> Json:
+def target(call: Call) -> Json:
+    """The account that the path names: one that is connected, or the platform's own."""
     id_ = call.path["account"]
     if id_ == call.work.platform:
         return own(call.work, id_)
@@ -338,7 +345,7 @@ def _target(call: Call) -> Json:
 
 def retrieve(call: Call) -> Json:
     """ "Retrieve account"."""
-    return _target(call)
+    return target(call)
 
 
 def retrieve_own(call: Call) -> Json:
@@ -349,19 +356,20 @@ def retrieve_own(call: Call) -> Json:
 def update(call: Call) -> Json:
     """ "Update an account"."""
     work = call.work
-    account = _target(call)
+    account = target(call)
     terms = call.given("tos_acceptance")
     if terms and account["controller"].get("requirement_collection") == "stripe":
         raise invalid(
-            "You cannot accept the Terms of Service on behalf of accounts where `controller[requirement_collection]` is "
-            "`stripe`, which includes Standard and Express accounts.", "tos_acceptance",
+            "You cannot accept the Terms of Service on behalf of accounts where "
+            "`controller[requirement_collection]` is `stripe`, which includes Standard and Express accounts.",
+            "tos_acceptance",
         )  # fmt: skip
     body = work.edit("account", account["id"], work.platform)
     before = copied(body)
     apply(call, body)
     for name, what in (call.given("capabilities") or {}).items():
         if what.get("requested"):
-            _request(body, name, work.now)
+            request_capability(body, name, work.now)
         elif what.get("requested") is False:
             body["_requested"].pop(name, None)
             body["capabilities"].pop(name, None)
@@ -373,7 +381,7 @@ def update(call: Call) -> Json:
 
 def delete(call: Call) -> Json:
     """ "Delete an account"."""
-    work, account = call.work, _target(call)
+    work, account = call.work, target(call)
     if account["id"] == work.platform:
         raise invalid("You cannot delete your own account through the API.")
     if any(available or pending for available, pending in work.balance(account["id"]).values()):
@@ -389,45 +397,18 @@ def list_(call: Call) -> Json:
     )  # fmt: skip
 
 
-def list_capabilities(call: Call) -> Json:
-    """ "List all account capabilities"."""
-    account = _target(call)
-    names = sorted(account["_requested"])
-    return as_list([capability(account, name) for name in names], f"/v1/accounts/{account['id']}/capabilities")
-
-
-def retrieve_capability(call: Call) -> Json:
-    """ "Retrieve an Account Capability"."""
-    return capability(_target(call), call.path["capability"])
-
-
-def update_capability(call: Call) -> Json:
-    """ "Update an Account Capability"."""
-    work = call.work
-    body = work.edit("account", _target(call)["id"], work.platform)
-    before = copied(body)
-    name = call.path["capability"]
-    if call.param("requested"):
-        _request(body, name, work.now)
-    elif call.param("requested") is False:
-        body["_requested"].pop(name, None)
-        body["capabilities"].pop(name, None)
-    refresh(work, body)
-    work.emit_updated("account.updated", body, before, account=body["id"])
-    return capability(body, name)
-
-
 def reject(call: Call) -> Json:
     """ "Reject an account"."""
     work = call.work
     if not call.given("reason"):
         raise missing_param("reason")
-    body = work.edit("account", _target(call)["id"], work.platform)
+    body = work.edit("account", target(call)["id"], work.platform)
     before = copied(body)
     reason: Any = call.params["reason"]
-    body["_disabled"] = {"fraud": "rejected.platform_fraud", "terms_of_service": "rejected.platform_terms_of_service"}.get(
-        reason, "rejected.platform_other"
-    )
+    body["_disabled"] = {
+        "fraud": "rejected.platform_fraud",
+        "terms_of_service": "rejected.platform_terms_of_service",
+    }.get(reason, "rejected.platform_other")
     refresh(work, body)
     work.emit_updated("account.updated", body, before, account=body["id"])
     return body
@@ -441,7 +422,4 @@ OPERATIONS = (
     Operation("POST", "/v1/accounts/{account}", update, "account_update"),
     Operation("DELETE", "/v1/accounts/{account}", delete, "account_delete"),
     Operation("POST", "/v1/accounts/{account}/reject", reject, "account_reject"),
-    Operation("GET", "/v1/accounts/{account}/capabilities", list_capabilities, "account_capability_list"),
-    Operation("GET", "/v1/accounts/{account}/capabilities/{capability}", retrieve_capability, "account_capability_retrieve"),
-    Operation("POST", "/v1/accounts/{account}/capabilities/{capability}", update_capability, "account_capability_update"),
 )

@@ -112,7 +112,8 @@ def credit_host(work: Work, fee_refund: Json) -> None:
     host, currency = fee["account"], fee["currency"]
     settled_in = own(work, host)["default_currency"]
     balance_transactions.post(
-        work, host, "adjustment", money.convert(fee_refund["amount"], currency, settled_in), settled_in, fee_refund["id"],
+        work, host, "adjustment", money.convert(fee_refund["amount"], currency, settled_in), settled_in,
+        fee_refund["id"],
         description=f"Refund of application fee ({fee['id']})",
         exchange_rate=balance_transactions.rate(currency, settled_in),
     )  # fmt: skip

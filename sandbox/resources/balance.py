@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sandbox.operations import Call, Operation
 from sandbox.resources.accounts import own
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sandbox.errors import Json

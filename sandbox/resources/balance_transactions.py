@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sandbox import money
 from sandbox.ids import new_id
@@ -11,9 +11,10 @@ from sandbox.listing import list_objects
 from sandbox.operations import Call, Operation
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from sandbox.errors import Json
     from sandbox.work import Work
-    from decimal import Decimal
 
 _DAY: Final = 86_400
 _PENDING_DAYS: Final = 2

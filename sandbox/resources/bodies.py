@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sandbox import money
 from sandbox.errors import Json, invalid
@@ -87,7 +87,9 @@ def update_person(person: Json, params: Json) -> None:
             if name == "id_number" and value:
                 person["ssn_last_4_provided"] = True
         elif name in ("address", "dob", "relationship") and isinstance(value, dict):
-            person[name].update({key: float(item) if key == "percent_ownership" else item for key, item in value.items()})
+            person[name].update(
+                {key: float(item) if key == "percent_ownership" else item for key, item in value.items()}
+            )
         elif name in ("metadata", "documents", "verification", "expand"):
             continue
         else:
@@ -99,11 +101,18 @@ def bank_account_body(account: Json, details: Any, metadata: dict[str, str]) -> 
     if isinstance(details, str):
         if not details.startswith(("btok_", "tok_")):
             raise invalid(f"No such token: '{details}'", "external_account", "resource_missing")
-        details = {"country": account["country"], "currency": account["default_currency"], "account_number": "000123456789"}
+        details = {
+            "country": account["country"],
+            "currency": account["default_currency"],
+            "account_number": "000123456789",
+        }
     number = str(details.get("account_number") or "")
     country = str(details.get("country") or account["country"])
     if len(number) < 4:
-        raise invalid("You must supply either a card, customer, PII data, bank account, or account legal entity to create a token.")
+        raise invalid(
+            "You must supply either a card, customer, PII data, bank account, or account legal entity to create a "
+            "token."
+        )
     currency = str(details.get("currency") or money.country_currency(country) or account["default_currency"])
     return {
         "id": new_id("ba"), "object": "bank_account", "account": account["id"],

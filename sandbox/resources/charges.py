@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from sandbox import money
 from sandbox.ids import new_id, random_text
@@ -88,15 +88,21 @@ def _method_details(
     type_ = method["type"]
     kept = method[type_]
     if type_ == "us_bank_account":
-        names: tuple[str, ...] = ("account_holder_type", "account_type", "bank_name", "fingerprint", "last4", "routing_number")
+        names: tuple[str, ...] = (
+            "account_holder_type",
+            "account_type",
+            "bank_name",
+            "fingerprint",
+            "last4",
+            "routing_number",
+        )
         return {
-            type_: {**{name: kept[name] for name in names}, "mandate": None, "payment_reference": None,
-                    "expected_debit_date": None}, "type": type_,
-        }  # fmt: skip
+            type_: {**{name: kept[name] for name in names}, "payment_reference": None}, "type": type_
+        }
     if type_ == "sepa_debit":
         names = ("bank_code", "branch_code", "country", "fingerprint", "last4")
         return {
-            type_: {**{name: kept[name] for name in names}, "mandate": None, "expected_debit_date": None}, "type": type_
+            type_: {**{name: kept[name] for name in names}, "mandate": None}, "type": type_
         }
     card: Json = {
         "amount_authorized": amount if status == "succeeded" else None, "authorization_code": None,

@@ -35,19 +35,19 @@ def confirm(work: Work, intent: Json, *, off_session: bool, error_on_action: boo
 def _check_usable(intent: Json, method: Json) -> None:
     if method.get("_used") and method["customer"] is None:
         raise invalid(
-            "The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, shared with "
-            "a connected account without Customer attachment, or was detached from a Customer. It may not be used again. "
-            "To use a PaymentMethod multiple times, you must attach it to a Customer first."
+            "The provided PaymentMethod was previously used with a PaymentIntent without Customer attachment, "
+            "shared with a connected account without Customer attachment, or was detached from a Customer. It may "
+            "not be used again. To use a PaymentMethod multiple times, you must attach it to a Customer first."
         )
     if method["customer"] is not None and intent["customer"] is None:
         raise invalid(
-            f"The PaymentMethod {method['id']} belongs to the Customer {method['customer']}. Please include the Customer "
-            "in the `customer` parameter on the PaymentIntent.", "payment_method",
+            f"The PaymentMethod {method['id']} belongs to the Customer {method['customer']}. Please include the "
+            "Customer in the `customer` parameter on the PaymentIntent.", "payment_method",
         )  # fmt: skip
     if method["customer"] not in (None, intent["customer"]):
         raise invalid(
-            f"The customer does not have a payment method with the ID {method['id']}. The payment method must be attached "
-            "to the customer.", "payment_method", "resource_missing",
+            f"The customer does not have a payment method with the ID {method['id']}. The payment method must be "
+            "attached to the customer.", "payment_method", "resource_missing",
         )  # fmt: skip
     allowed = intent["payment_method_types"]
     if method["type"] not in allowed:
@@ -217,7 +217,11 @@ def _declined(
     )  # fmt: skip
     work.emit("charge.failed", charge)
     work.emit("payment_intent.payment_failed", intent)
-    error = {name: value for name, value in intent["last_payment_error"].items() if name not in ("doc_url", "message", "type")}
+    error = {
+        name: value
+        for name, value in intent["last_payment_error"].items()
+        if name not in ("doc_url", "message", "type")
+    }
     return ApiError(
         decline.message, status=402, type_="card_error", code=error.pop("code"), param=error.pop("param", None),
         keeps_changes=True, payment_intent=visible(intent), **error,

@@ -9,7 +9,17 @@ from sandbox.operations import Call, Operation, new_metadata, update_metadata
 from sandbox.resources.payment_methods import attach
 from sandbox.work import copied
 
-_FIELDS = ("address", "description", "email", "name", "phone", "shipping", "tax_exempt", "business_name", "individual_name")
+_FIELDS = (
+    "address",
+    "description",
+    "email",
+    "name",
+    "phone",
+    "shipping",
+    "tax_exempt",
+    "business_name",
+    "individual_name",
+)
 
 
 def create(call: Call) -> Json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sandbox.resources.accounts import add_external_account, application_of, refresh
 from sandbox.resources.bodies import person_body, update_person
@@ -37,7 +37,8 @@ def onboard(work: Work, account: str, *, first_name: str | None = None, last_nam
     profile["name"] = profile["name"] or "Sandbox host"
     body["tos_acceptance"] = {"date": work.now, "ip": "127.0.0.1", "user_agent": None}
     if not body["_external_accounts"]:
-        add_external_account(work, body, "btok_us_verified")
+        bank = add_external_account(work, body, "btok_us_verified")
+        work.emit("account.external_account.created", bank, account=account)
     body["email"] = body["email"] or "jenny.rosen@example.com"
     body["details_submitted"] = True
     if not body["_requested"]:

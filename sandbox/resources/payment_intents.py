@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 from sandbox import money
@@ -14,14 +13,13 @@ from sandbox.resources import charges
 from sandbox.resources.accounts import application_of, payable
 from sandbox.resources.confirmation import confirm as try_to_pay
 from sandbox.resources.payment_methods import behaviour, from_card, new_body, resolve
+from sandbox.resources.payment_rules import check_connect, check_suffix
 from sandbox.work import Work, visible
 
 _CONFIRMABLE: Final = ("requires_payment_method", "requires_confirmation", "requires_action")
 _CANCELABLE: Final = (
     "requires_payment_method", "requires_capture", "requires_confirmation", "requires_action", "processing",
 )  # fmt: skip
-_SUFFIX_LENGTH: Final = 22
-_NOT_IN_SUFFIX: Final = re.compile(r"[<>\\'\"*]")
 _AUTOMATIC_TYPES: Final = ("card", "us_bank_account", "sepa_debit")
 
 
@@ -34,13 +32,14 @@ def create(call: Call) -> Json:
         raise invalid("You may only set `off_session` if `confirm` is also set to true.", "off_session")
     if params.get("return_url") and not params.get("confirm"):
         raise invalid(
-            "The parameter `return_url` cannot be passed when creating a PaymentIntent unless `confirm` is set to true.",
+            "The parameter `return_url` cannot be passed when creating a PaymentIntent unless `confirm` is set to "
+            "true.",
             "return_url",
         )
     id_ = new_id("pi")
     intent = _body(work, id_, params["amount"], currency)
     _apply(call, intent)
-    _check_connect(work, intent)
+    check_connect(work, intent)
     work.add(intent)
     intent["metadata"] = new_metadata(params)
     _choose_method(call, intent)
@@ -66,7 +65,9 @@ def _body(work: Work, id_: str, amount: int, currency: str) -> Json:
         "last_payment_error": None, "latest_charge": None, "livemode": False, "metadata": {}, "next_action": None,
         "on_behalf_of": None, "payment_method": None, "payment_method_configuration_details": None,
         "payment_method_options": {
-            "card": {"installments": None, "mandate_options": None, "network": None, "request_three_d_secure": "automatic"}
+            "card": {
+                "installments": None, "mandate_options": None, "network": None, "request_three_d_secure": "automatic"
+            }
         },
         "payment_method_types": ["card"], "processing": None, "receipt_email": None, "review": None,
         "setup_future_usage": None, "shipping": None, "statement_descriptor": None,
@@ -95,7 +96,10 @@ def _apply(call: Call, intent: Json) -> None:
     if isinstance(params.get("transfer_data"), dict):
         known = intent["transfer_data"] or {}
         given = params["transfer_data"]
-        intent["transfer_data"] = {**known, **{name: given[name] for name in ("amount", "destination") if name in given}}
+        intent["transfer_data"] = {
+            **known,
+            **{name: given[name] for name in ("amount", "destination") if name in given},
+        }
     _take_types(call, intent)
     options = call.given("payment_method_options")
     if isinstance(options, dict):
@@ -104,17 +108,17 @@ def _apply(call: Call, intent: Json) -> None:
                 intent["payment_method_options"].setdefault(type_, {}).update(values)
     if call.given("return_url"):
         intent["_return_url"] = params["return_url"]
-    _check_suffix(intent)
+    check_suffix(intent)
 
 
 def _take_types(call: Call, intent: Json) -> None:
     params = call.params
     types = call.given("allowed_payment_method_types") or call.given("payment_method_types")
     automatic = call.given("automatic_payment_methods")
+    named = "allowed_payment_method_types" if "allowed_payment_method_types" in params else "payment_method_types"
     if types and automatic and automatic.get("enabled"):
         raise invalid(
-            "You may only specify one of these parameters: automatic_payment_methods, "
-            f"{'allowed_payment_method_types' if 'allowed_payment_method_types' in params else 'payment_method_types'}.",
+            f"You may only specify one of these parameters: automatic_payment_methods, {named}.",
             "automatic_payment_methods",
         )  # fmt: skip
     if types:
@@ -122,8 +126,11 @@ def _take_types(call: Call, intent: Json) -> None:
         intent["automatic_payment_methods"] = None
         if "allowed_payment_method_types" in params:
             intent["allowed_payment_method_types"] = list(types)
-    elif automatic is not None or (intent["automatic_payment_methods"] is None and intent["allowed_payment_method_types"] is None
-                                   and call.path.get("intent") is None):
+    elif automatic is not None or (
+        intent["automatic_payment_methods"] is None
+        and intent["allowed_payment_method_types"] is None
+        and call.path.get("intent") is None
+    ):
         enabled = automatic.get("enabled", True) if automatic else True
         if enabled:
             redirects = (automatic or {}).get("allow_redirects", "always")
@@ -133,64 +140,6 @@ def _take_types(call: Call, intent: Json) -> None:
             intent["payment_method_types"] = [t for t in _AUTOMATIC_TYPES if only_in.get(t, currency) == currency]
     excluded = intent["excluded_payment_method_types"] or ()
     intent["payment_method_types"] = [type_ for type_ in intent["payment_method_types"] if type_ not in excluded]
-
-
-def _check_suffix(intent: Json) -> None:
-    suffix = intent["statement_descriptor_suffix"]
-    if suffix is None:
-        return
-    if _NOT_IN_SUFFIX.search(suffix):
-        raise invalid(
-            "The statement descriptor suffix cannot contain any of the following characters: <, >, \\, ', \", *.",
-            "statement_descriptor_suffix",
-        )  # fmt: skip
-    if len(suffix) > _SUFFIX_LENGTH or not re.search("[A-Za-z]", suffix):
-        raise invalid(
-            "The statement descriptor suffix must contain at least one letter, and must be at most 22 characters together "
-            "with the prefix.", "statement_descriptor_suffix",
-        )  # fmt: skip
-
-
-def _check_connect(work: Work, intent: Json) -> None:
-    """What Connect asks of a payment ("Destination charges", "on_behalf_of")."""
-    fee, transfer = intent["application_fee_amount"], intent["transfer_data"]
-    is_direct = work.account != work.platform
-    if transfer is not None:
-        if is_direct:
-            raise invalid("You cannot use `transfer_data` with a direct charge.", "transfer_data")
-        payable(work, transfer["destination"], "transfer_data[destination]")
-        if transfer.get("amount") is not None:
-            if fee is not None:
-                raise invalid(
-                    "You may only specify one of these parameters: application_fee_amount, transfer_data[amount].",
-                    "application_fee_amount",
-                )
-            if not 1 <= transfer["amount"] <= intent["amount"]:
-                raise invalid("The transfer amount must be between 1 and the amount of the payment.", "transfer_data[amount]")
-    if intent["on_behalf_of"] is not None:
-        account = work.find("account", intent["on_behalf_of"], work.platform)
-        if account is None or account["_deauthorized"]:
-            raise invalid(f"No such on_behalf_of: '{intent['on_behalf_of']}'", "on_behalf_of", "resource_missing")
-        if account["capabilities"].get("card_payments") != "active":
-            raise invalid(
-                "The account referenced in the 'on_behalf_of' parameter is missing the required capabilities: one or more "
-                "of `card_payments`, `legacy_payments`.", "on_behalf_of", "insufficient_capabilities_for_transfer",
-            )  # fmt: skip
-    if fee is None:
-        return
-    if fee < 1:
-        raise invalid("This value must be greater than or equal to 1.", "application_fee_amount", "parameter_invalid_integer")
-    if transfer is None and not is_direct:
-        raise invalid(
-            "Can only apply an application_fee_amount when the PaymentIntent is attempting a direct payment (using an OAuth "
-            "key or Stripe-Account header) or destination payment (using `transfer_data[destination]`).",
-            "application_fee_amount",
-        )  # fmt: skip
-    if fee > intent["amount"]:
-        raise invalid(
-            f"The application fee ({money.shown(fee, intent['currency'])}) cannot be greater than the amount "
-            f"({money.shown(intent['amount'], intent['currency'])}).", "application_fee_amount", "application_fee_too_large",
-        )  # fmt: skip
 
 
 def _choose_method(call: Call, intent: Json) -> None:
@@ -204,7 +153,9 @@ def _choose_method(call: Call, intent: Json) -> None:
         data: Any = params["payment_method_data"]
         details = data.get(data["type"])
         if data["type"] != "card" or not isinstance(details, dict):
-            raise invalid("Only cards can be given as `payment_method_data` in the sandbox.", "payment_method_data[type]")
+            raise invalid(
+                "Only cards can be given as `payment_method_data` in the sandbox.", "payment_method_data[type]"
+            )
         test, card = from_card(details)
         method = work.add(new_body(work, test, billing=data.get("billing_details")))
         method["card"].update(card)
@@ -212,8 +163,8 @@ def _choose_method(call: Call, intent: Json) -> None:
         return
     if method["customer"] not in (None, intent["customer"]) and intent["customer"] is not None:
         raise invalid(
-            f"The customer does not have a payment method with the ID {method['id']}. The payment method must be attached "
-            "to the customer.", "payment_method", "resource_missing",
+            f"The customer does not have a payment method with the ID {method['id']}. The payment method must be "
+            "attached to the customer.", "payment_method", "resource_missing",
         )  # fmt: skip
     intent["payment_method"] = method["id"]
     if intent["status"] == "requires_payment_method":
@@ -225,17 +176,23 @@ def _confirm(call: Call, intent: Json) -> None:
         raise _unexpected(
             intent,
             "You cannot confirm this PaymentIntent because it's missing a payment method. You can either update the "
-            "PaymentIntent with a payment method and then confirm it again, or confirm it again directly with a payment "
-            "method or ConfirmationToken.",
+            "PaymentIntent with a payment method and then confirm it again, or confirm it again directly with a "
+            "payment method or ConfirmationToken.",
         )
     automatic = intent["automatic_payment_methods"]
     may_redirect = automatic is not None and automatic["allow_redirects"] == "always"
-    if may_redirect and not intent["_return_url"] and not call.given("use_stripe_sdk") and not call.given("off_session"):
+    if (
+        may_redirect
+        and not intent["_return_url"]
+        and not call.given("use_stripe_sdk")
+        and not call.given("off_session")
+    ):
         raise invalid(
-            "This PaymentIntent is configured to accept payment methods enabled in your Dashboard. Because some of these "
-            "payment methods might redirect your customer off of your page, you must provide a `return_url`. If you don't "
-            "want to accept redirect-based payment methods, set `automatic_payment_methods[enabled]` to `true` and "
-            "`automatic_payment_methods[allow_redirects]` to `never` when creating Setup Intents and Payment Intents.",
+            "This PaymentIntent is configured to accept payment methods enabled in your Dashboard. Because some of "
+            "these payment methods might redirect your customer off of your page, you must provide a `return_url`. "
+            "If you don't want to accept redirect-based payment methods, set `automatic_payment_methods[enabled]` "
+            "to `true` and `automatic_payment_methods[allow_redirects]` to `never` when creating Setup Intents and "
+            "Payment Intents.",
             "return_url",
         )
     try_to_pay(
@@ -285,7 +242,7 @@ def update(call: Call) -> Json:
         money.check_amount(intent["amount"], intent["currency"])
     _apply(call, intent)
     if not done:
-        _check_connect(work, intent)
+        check_connect(work, intent)
         _choose_method(call, intent)
     update_metadata(intent, params.get("metadata"))
     return intent
@@ -320,21 +277,24 @@ def capture(call: Call) -> Json:
     if intent["status"] != "requires_capture":
         raise _unexpected(
             intent,
-            f"This PaymentIntent could not be captured because it has a status of {intent['status']}. Only a PaymentIntent "
-            "with one of the following statuses may be captured: requires_capture.",
+            f"This PaymentIntent could not be captured because it has a status of {intent['status']}. Only a "
+            "PaymentIntent with one of the following statuses may be captured: requires_capture.",
         )
     wanted = params.get("amount_to_capture")
     amount: int = intent["amount_capturable"] if wanted is None else wanted
     if amount < 1:
-        raise invalid("This value must be greater than or equal to 1.", "amount_to_capture", "parameter_invalid_integer")
+        raise invalid(
+            "This value must be greater than or equal to 1.", "amount_to_capture", "parameter_invalid_integer"
+        )
     if amount > intent["amount_capturable"]:
         raise invalid(
             f"The provided amount is greater than the amount that can be captured "
-            f"({money.shown(intent['amount_capturable'], intent['currency'])}).", "amount_to_capture", "amount_too_large",
+            f"({money.shown(intent['amount_capturable'], intent['currency'])}).", "amount_to_capture",
+            "amount_too_large",
         )  # fmt: skip
     if params.get("application_fee_amount") is not None:
         intent["application_fee_amount"] = params["application_fee_amount"]
-        _check_connect(work, intent)
+        check_connect(work, intent)
     fee: int | None = intent["application_fee_amount"]
     if fee is not None and fee > amount:
         raise invalid(
@@ -371,8 +331,8 @@ def cancel_intent(work: Work, intent: Json, reason: str | None) -> None:
     if intent["status"] not in _CANCELABLE:
         raise _unexpected(
             intent,
-            f"You cannot cancel this PaymentIntent because it has a status of {intent['status']}. Only a PaymentIntent with "
-            f"one of the following statuses may be canceled: {', '.join(_CANCELABLE)}.",
+            f"You cannot cancel this PaymentIntent because it has a status of {intent['status']}. Only a "
+            f"PaymentIntent with one of the following statuses may be canceled: {', '.join(_CANCELABLE)}.",
         )
     if intent["status"] == "processing":
         raise _unexpected(intent, "You cannot cancel this PaymentIntent because its debit is already under way.")

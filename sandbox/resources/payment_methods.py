@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sandbox import test_cards
 from sandbox.errors import ApiError, Json, invalid, missing_object, missing_param
 from sandbox.ids import new_id
 from sandbox.listing import list_objects
 from sandbox.operations import Call, Operation, new_metadata, update_metadata
+from sandbox.resources.bodies import address as no_address
 from sandbox.work import Work, copied
 
 if TYPE_CHECKING:
@@ -105,9 +106,7 @@ def new_body(
     body: Json = {
         "id": new_id("pm"), "object": "payment_method", "allow_redisplay": "unspecified",
         "billing_details": {
-            "address": {
-                name: address.get(name) or None for name in ("city", "country", "line1", "line2", "postal_code", "state")
-            },
+            "address": {name: address.get(name) or None for name in no_address()},
             **{name: (billing or {}).get(name) or None for name in ("email", "name", "phone", "tax_id")},
         },
         "created": work.now, "customer": None, "customer_account": None, "livemode": False, "metadata": metadata or {},
@@ -210,7 +209,8 @@ def update(call: Call) -> Json:
     body = work.edit("payment_method", call.path["payment_method"])
     if body["customer"] is None:
         raise invalid(
-            "You must save this PaymentMethod to a customer before you can update it.", code="payment_method_unexpected_state"
+            "You must save this PaymentMethod to a customer before you can update it.",
+            code="payment_method_unexpected_state"
         )
     before = copied(body)
     billing = call.given("billing_details")
@@ -241,7 +241,8 @@ def detach(call: Call) -> Json:
     method = work.get("payment_method", call.path["payment_method"], in_path=True)
     if method["customer"] is None:
         raise invalid(
-            "The payment method you provided is not attached to a customer so detachment is impossible.", "payment_method"
+            "The payment method you provided is not attached to a customer so detachment is impossible.",
+            "payment_method"
         )
     body = work.edit("payment_method", method["id"])
     customer = body["customer"]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from sandbox.listing import list_objects
 from sandbox.operations import Call, Operation, new_metadata, update_metadata
 from sandbox.resources.accounts import connected, refresh
 from sandbox.resources.bodies import person_body, update_person
 from sandbox.work import copied
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sandbox.errors import Json

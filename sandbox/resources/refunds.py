@@ -77,14 +77,10 @@ def _destination(charge: Json, *, is_pending: bool) -> Json:
     type_ = charge["payment_method_details"]["type"]
     if type_ != "card":
         return {"type": "us_bank_transfer" if type_ == "us_bank_account" else "eu_bank_transfer"}
-    return {
-        "card": {
-            "reference": None if is_pending else random_text(12).upper(),
-            "reference_status": "pending" if is_pending else "available",
-            "reference_type": "acquirer_reference_number", "type": "refund",
-        },
-        "type": "card",
-    }  # fmt: skip
+    card = {"reference_status": "pending", "reference_type": "acquirer_reference_number", "type": "refund"}
+    if not is_pending:
+        card.update(reference=random_text(12).upper(), reference_status="available")
+    return {"card": card, "type": "card"}
 
 
 def _charge(call: Call) -> Json:
@@ -92,7 +88,9 @@ def _charge(call: Call) -> Json:
     if call.given("payment_intent"):
         intent = work.get("payment_intent", params["payment_intent"], "payment_intent")
         if intent["status"] != "succeeded":
-            raise invalid(f"This PaymentIntent ({intent['id']}) does not have a successful charge to refund.", "payment_intent")
+            raise invalid(
+                f"This PaymentIntent ({intent['id']}) does not have a successful charge to refund.", "payment_intent"
+            )
         return work.edit("charge", intent["latest_charge"])
     if not call.given("charge"):
         raise invalid(
@@ -101,7 +99,9 @@ def _charge(call: Call) -> Json:
         )  # fmt: skip
     charge = work.get("charge", params["charge"], "charge")
     if charge["status"] != "succeeded" or not charge["captured"] or charge["payment_method"] is None:
-        raise invalid(f"Charge {charge['id']} cannot be refunded: it was not captured here.", "charge", "charge_not_refundable")
+        raise invalid(
+            f"Charge {charge['id']} cannot be refunded: it was not captured here.", "charge", "charge_not_refundable"
+        )
     return work.edit("charge", charge["id"])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sandbox.errors import ApiError, Json, invalid
 from sandbox.ids import client_secret, new_id
@@ -193,8 +193,8 @@ def cancel(call: Call) -> Json:
     if intent["status"] not in _OPEN:
         raise _unexpected(
             intent,
-            f"You cannot cancel this SetupIntent because it has a status of {intent['status']}. Only a SetupIntent with one "
-            f"of the following statuses may be canceled: {', '.join(_OPEN)}.",
+            f"You cannot cancel this SetupIntent because it has a status of {intent['status']}. Only a SetupIntent "
+            f"with one of the following statuses may be canceled: {', '.join(_OPEN)}.",
         )
     intent.update(status="canceled", cancellation_reason=call.given("cancellation_reason"), next_action=None)
     call.work.emit("setup_intent.canceled", intent)

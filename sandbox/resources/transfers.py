@@ -108,7 +108,8 @@ def reverse(
         )  # fmt: skip
     id_, refund_id = new_id("trr"), new_id("pyr")
     movement = balance_transactions.post(
-        work, work.platform, "transfer_refund", amount, currency, id_, description=f"REFUND FOR TRANSFER ({transfer_id})"
+        work, work.platform, "transfer_refund", amount, currency, id_,
+        description=f"REFUND FOR TRANSFER ({transfer_id})"
     )
     body = work.add(
         {
@@ -118,13 +119,11 @@ def reverse(
         },
         account=work.platform,
     )  # fmt: skip
-    before = copied(transfer)
     transfer["amount_reversed"] += amount
     transfer["reversed"] = transfer["amount_reversed"] == transfer["amount"]
     put_first(transfer["reversals"], body)
     _refund_payment(work, transfer, body, refund_id, fee_refund)
     work.emit("transfer.reversed", transfer, account=work.platform)
-    work.emit_updated("transfer.updated", transfer, before, account=work.platform)
     return body
 
 
@@ -193,20 +192,20 @@ def _from_charge(work: Work, charge: Json, amount: int | None, currency: str) ->
     movement = work.get("balance_transaction", charge["balance_transaction"] or "", "source_transaction")
     if currency != movement["currency"]:
         raise invalid(
-            f"The currency of source_transaction's balance transaction ({movement['currency']}) must be the same as the "
-            f"transfer currency ({currency})", "currency",
+            f"The currency of source_transaction's balance transaction ({movement['currency']}) must be the same as "
+            f"the transfer currency ({currency})", "currency",
         )  # fmt: skip
     moved = sum(
         transfer["amount"] - transfer["amount_reversed"]
-        for transfer in work.listed("transfer", account=work.platform)
-        if transfer["source_transaction"] == charge["id"]
+        for transfer in work.listed("transfer", account=work.platform, link=("source_transaction", charge["id"]))
     )
     left = movement["amount"] - moved
     wanted = left if amount is None else amount
     if wanted > left:
         raise invalid(
-            f"The sum of transfers ({money.shown(moved + wanted, currency)}) from source_transaction {charge['id']} exceeds "
-            f"its amount ({money.shown(movement['amount'], currency)}).", "amount", "source_transaction_amount_exceeded",
+            f"The sum of transfers ({money.shown(moved + wanted, currency)}) from source_transaction {charge['id']} "
+            f"exceeds its amount ({money.shown(movement['amount'], currency)}).", "amount",
+            "source_transaction_amount_exceeded",
         )  # fmt: skip
     return wanted, currency, movement["available_on"]
 

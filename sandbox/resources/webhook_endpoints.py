@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sandbox.errors import Json, invalid
 from sandbox.ids import new_id, random_text
 from sandbox.listing import list_objects
 from sandbox.operations import Call, Operation, new_metadata, update_metadata
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from sandbox.work import Work
 
 
 def make(
-    work: Work, url: str, events: list[str], *, connect: bool, secret: str | None = None, api_version: str | None = None,
+    work: Work, url: str, events: list[str], *, connect: bool, secret: str | None = None,
+    api_version: str | None = None,
     description: str | None = None, metadata: dict[str, str] | None = None,
 ) -> Json:  # fmt: skip
     """Register an endpoint; a secret is made where none is given."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
 from tests.sandbox.driver import Driver, Listener, Process
 
 if TYPE_CHECKING:

@@ -78,7 +78,13 @@ class Driver:
     async def host(self, country: str = "US", **fields: Any) -> str:
         """A host who has been onboarded."""
         account = await self.v1.accounts.create_async(
-            {"country": country, "controller": EXPRESS, "capabilities": CAPABILITIES, "email": "host@example.com", **fields}  # type: ignore[typeddict-item]
+            {
+                "country": country,
+                "controller": EXPRESS,
+                "capabilities": CAPABILITIES,
+                "email": "host@example.com",
+                **fields,
+            }  # type: ignore[typeddict-item]
         )
         await self.control("POST", f"accounts/{account.id}/onboard")
         return str(account.id)
@@ -87,7 +93,9 @@ class Driver:
         """A new customer."""
         return str((await self.v1.customers.create_async({"email": "guest@example.com"})).id)
 
-    async def pay(self, method: str = "pm_card_visa", *, key: str | None = None, account: str | None = None, **params: Any) -> Any:
+    async def pay(
+        self, method: str = "pm_card_visa", *, key: str | None = None, account: str | None = None, **params: Any
+    ) -> Any:
         """A payment intent, confirmed at once."""
         options: Any = {"idempotency_key": key or str(uuid4())}
         if account is not None:

@@ -55,7 +55,8 @@ async def test_parameters_are_checked_against_what_the_package_ships(stripe_api,
 
 async def test_an_older_version_still_has_its_parameters(stripe_api):
     status, body, headers = await stripe_api.raw(
-        "POST", "/v1/payment_intents", "amount=100&currency=usd&payment_method_types[]=card", Stripe_Version="2026-05-27.dahlia"
+        "POST", "/v1/payment_intents", "amount=100&currency=usd&payment_method_types[]=card",
+        Stripe_Version="2026-05-27.dahlia"
     )
     assert (status, body["payment_method_types"]) == (200, ["card"])
     assert headers["Stripe-Version"] == "2026-05-27.dahlia"

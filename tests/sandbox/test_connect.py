@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import stripe
+
 from tests.sandbox.driver import CAPABILITIES, EXPRESS
 
 
@@ -94,7 +95,8 @@ async def test_a_custom_account_is_completed_through_the_api(stripe_api):
             },
             "tos_acceptance": {"date": 1_700_000_000, "ip": "127.0.0.1"},
             "external_account": {
-                "object": "bank_account", "country": "FR", "currency": "eur", "account_number": "FR1420041010050500013M02606"
+                "object": "bank_account", "country": "FR", "currency": "eur",
+                "account_number": "FR1420041010050500013M02606"
             },
         },
     )  # fmt: skip
@@ -127,7 +129,10 @@ async def test_a_restricted_host_says_what_is_due_and_what_changed(stripe_api):
     assert events[0].data.previous_attributes["charges_enabled"] is True
     assert events[0].account == host
     capability = await stripe_api.v1.accounts.capabilities.retrieve_async(host, "transfers")
-    assert (capability.status, capability.requirements.currently_due) == ("inactive", ["individual.verification.document"])
+    assert (capability.status, capability.requirements.currently_due) == (
+        "inactive",
+        ["individual.verification.document"],
+    )
 
 
 async def test_a_host_who_leaves_is_out_of_reach(stripe_api, listener):

@@ -4,6 +4,7 @@ import asyncio
 from uuid import uuid4
 
 import pytest
+
 from tests.sandbox.conftest import running
 from tests.sandbox.driver import Driver
 
@@ -44,15 +45,17 @@ async def test_a_kill_in_the_midst_leaves_each_request_whole_or_undone(tmp_path)
             asyncio.create_task(driver.pay(transfer_data={"destination": host}, application_fee_amount=100))
             for _ in range(200)
         ]
-        while sum(task.done() for task in tasks) < 20:
-            await asyncio.sleep(0.001)
+        for answered in asyncio.as_completed(tasks[:20]):
+            await answered
         await process.kill()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
-        answered = [answer.id for answer in answers if not isinstance(answer, BaseException)]
+        made = [answer.id for answer in answers if not isinstance(answer, BaseException)]
 
     async with running(tmp_path) as process, Driver.open(process.url) as driver:
-        there = [intent async for intent in (await driver.v1.payment_intents.list_async({"limit": 100})).auto_paging_iter()]
-        assert set(answered) <= {intent.id for intent in there}
+        there = [
+            intent async for intent in (await driver.v1.payment_intents.list_async({"limit": 100})).auto_paging_iter()
+        ]
+        assert set(made) <= {intent.id for intent in there}
         assert {intent.status for intent in there} == {"succeeded"}
         transfers = [tr async for tr in (await driver.v1.transfers.list_async({"limit": 100})).auto_paging_iter()]
         assert {tr.source_transaction for tr in transfers} == {intent.latest_charge for intent in there}
@@ -85,8 +88,11 @@ async def test_sigterm_ends_it_cleanly(tmp_path):
 
 
 async def test_each_key_opens_an_account_of_its_own_where_asked(tmp_path):
-    async with running(tmp_path, "--accounts-by-key") as process:
-        async with Driver.open(process.url, "sk_test_one111") as one, Driver.open(process.url, "sk_test_two222") as two:
-            customer = await one.customer()
-            assert [c.id for c in (await one.v1.customers.list_async()).data] == [customer]
-            assert (await two.v1.customers.list_async()).data == []
+    async with (
+        running(tmp_path, "--accounts-by-key") as process,
+        Driver.open(process.url, "sk_test_one111") as one,
+        Driver.open(process.url, "sk_test_two222") as two,
+    ):
+        customer = await one.customer()
+        assert [c.id for c in (await one.v1.customers.list_async()).data] == [customer]
+        assert (await two.v1.customers.list_async()).data == []

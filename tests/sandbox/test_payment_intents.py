@@ -38,7 +38,12 @@ async def test_a_destination_charge_moves_the_whole_amount_to_the_host_and_the_f
         ("pm_card_chargeDeclinedInsufficientFunds", "card_declined", "insufficient_funds", "try_again_later"),
         ("pm_card_visa_chargeDeclinedLostCard", "card_declined", "lost_card", "do_not_try_again"),
         ("pm_card_visa_chargeDeclinedStolenCard", "card_declined", "stolen_card", "do_not_try_again"),
-        ("pm_card_visa_chargeDeclinedVelocityLimitExceeded", "card_declined", "card_velocity_exceeded", "try_again_later"),
+        (
+            "pm_card_visa_chargeDeclinedVelocityLimitExceeded",
+            "card_declined",
+            "card_velocity_exceeded",
+            "try_again_later",
+        ),
         ("pm_card_chargeDeclinedExpiredCard", "expired_card", "expired_card", "do_not_try_again"),
         ("pm_card_chargeDeclinedIncorrectCvc", "incorrect_cvc", "incorrect_cvc", "confirm_card_data"),
         ("pm_card_chargeDeclinedProcessingError", "processing_error", "processing_error", "try_again_later"),
@@ -46,7 +51,9 @@ async def test_a_destination_charge_moves_the_whole_amount_to_the_host_and_the_f
         ("pm_card_radarBlock", "card_declined", "fraudulent", "do_not_try_again"),
     ],
 )
-async def test_a_declined_card_answers_402_and_leaves_a_failed_charge(stripe_api, method, code, decline_code, advice_code):
+async def test_a_declined_card_answers_402_and_leaves_a_failed_charge(
+    stripe_api, method, code, decline_code, advice_code
+):
     with pytest.raises(stripe.CardError) as refusal:
         await stripe_api.pay(method)
 
@@ -54,7 +61,11 @@ async def test_a_declined_card_answers_402_and_leaves_a_failed_charge(stripe_api
     assert refusal.value.http_status == 402
     assert (error.code, error.decline_code, error.advice_code) == (code, decline_code, advice_code)
     intent = await stripe_api.v1.payment_intents.retrieve_async(error.payment_intent.id, {"expand": ["latest_charge"]})
-    assert (intent.status, intent.payment_method, intent.last_payment_error.code) == ("requires_payment_method", None, code)
+    assert (intent.status, intent.payment_method, intent.last_payment_error.code) == (
+        "requires_payment_method",
+        None,
+        code,
+    )
     assert (intent.latest_charge.status, intent.latest_charge.failure_code) == ("failed", code)
     assert intent.latest_charge.balance_transaction is None
     kinds = [event.type for event in await stripe_api.events_of(intent.id, intent.latest_charge.id)]
@@ -123,12 +134,17 @@ async def test_a_bank_may_decline_after_the_challenge(stripe_api):
 
     shown = await stripe_api.control("POST", f"payment_intents/{intent.id}/authenticate", outcome="success")
 
-    assert (shown["status"], shown["last_payment_error"]["decline_code"]) == ("requires_payment_method", "insufficient_funds")
+    assert (shown["status"], shown["last_payment_error"]["decline_code"]) == (
+        "requires_payment_method",
+        "insufficient_funds",
+    )
 
 
 async def test_off_session_a_card_that_needs_authentication_is_declined_unless_it_was_set_up(stripe_api):
     customer = await stripe_api.customer()
-    saved = await stripe_api.v1.payment_methods.attach_async("pm_card_authenticationRequiredOnSetup", {"customer": customer})
+    saved = await stripe_api.v1.payment_methods.attach_async(
+        "pm_card_authenticationRequiredOnSetup", {"customer": customer}
+    )
     with pytest.raises(stripe.CardError) as refusal:
         await stripe_api.pay(saved.id, customer=customer, off_session=True)
     assert refusal.value.code == "authentication_required"
@@ -146,7 +162,8 @@ async def test_off_session_a_card_that_needs_authentication_is_declined_unless_i
 async def test_an_authorization_is_captured_in_part_with_its_own_fee(stripe_api):
     host = await stripe_api.host()
     intent = await stripe_api.pay(
-        capture_method="manual", application_fee_amount=1_000, transfer_data={"destination": host}, expand=["latest_charge"]
+        capture_method="manual", application_fee_amount=1_000, transfer_data={"destination": host},
+        expand=["latest_charge"]
     )
     assert (intent.status, intent.amount_capturable) == ("requires_capture", 10_000)
     card = intent.latest_charge.payment_method_details.card
@@ -172,7 +189,9 @@ async def test_an_authorization_is_captured_in_part_with_its_own_fee(stripe_api)
 
 async def test_canceling_gives_an_authorization_back_and_a_captured_payment_cannot_be_canceled(stripe_api):
     intent = await stripe_api.pay(capture_method="manual")
-    canceled = await stripe_api.v1.payment_intents.cancel_async(intent.id, {"cancellation_reason": "requested_by_customer"})
+    canceled = await stripe_api.v1.payment_intents.cancel_async(
+        intent.id, {"cancellation_reason": "requested_by_customer"}
+    )
     assert (canceled.status, canceled.cancellation_reason) == ("canceled", "requested_by_customer")
 
     paid = await stripe_api.pay()
@@ -185,7 +204,9 @@ async def test_canceling_gives_an_authorization_back_and_a_captured_payment_cann
 async def test_a_bank_debit_is_processing_until_the_bank_answers(stripe_api):
     stays = await stripe_api.pay("pm_usBankAccount_processing")
     assert stays.status == "processing"
-    shown = await stripe_api.control("POST", f"payment_intents/{stays.id}/settle", outcome="failure", failure_code="no_account")
+    shown = await stripe_api.control(
+        "POST", f"payment_intents/{stays.id}/settle", outcome="failure", failure_code="no_account"
+    )
     assert (shown["status"], shown["last_payment_error"]["code"]) == ("requires_payment_method", "no_account")
 
     other = await stripe_api.pay("pm_usBankAccount_processing")
@@ -297,7 +318,9 @@ async def test_setup_future_usage_saves_the_payment_method_to_the_customer(strip
 
 async def test_a_direct_charge_lives_on_the_connected_account_and_its_fee_on_the_platform(stripe_api):
     host = await stripe_api.host()
-    intent = await stripe_api.pay(account=host, application_fee_amount=500, expand=["latest_charge.balance_transaction"])
+    intent = await stripe_api.pay(
+        account=host, application_fee_amount=500, expand=["latest_charge.balance_transaction"]
+    )
     movement = intent.latest_charge.balance_transaction
     assert [part.type for part in movement.fee_details] == ["application_fee", "stripe_fee"]
     fee = await stripe_api.v1.application_fees.retrieve_async(intent.latest_charge.application_fee)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import requests
 import stripe
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,7 +23,9 @@ async def test_partial_refunds_give_back_the_transfer_and_exactly_the_whole_fee(
     rest = await stripe_api.v1.refunds.create_async(both)
 
     assert rest.amount == 3_334
-    charge = await stripe_api.v1.charges.retrieve_async(intent.latest_charge, {"expand": ["transfer", "application_fee"]})
+    charge = await stripe_api.v1.charges.retrieve_async(
+        intent.latest_charge, {"expand": ["transfer", "application_fee"]}
+    )
     assert (charge.amount_refunded, charge.refunded) == (10_000, True)
     assert (charge.transfer.amount_reversed, charge.transfer.reversed) == (10_000, True)
     assert (charge.application_fee.amount_refunded, charge.application_fee.refunded) == (1_000, True)
@@ -40,15 +43,14 @@ def test_a_hosts_balance_is_what_was_not_given_back(sandbox_process, amounts, fe
         "sk_test_sandbox_tests", base_addresses={"api": sandbox_process.url}, max_network_retries=0,
         http_client=stripe.RequestsClient(),
     )  # fmt: skip
-    import requests
-
     account = client.v1.accounts.create({"type": "express", "country": "US"}).id
     requests.post(f"{sandbox_process.url}/_sandbox/accounts/{account}/onboard", timeout=10).raise_for_status()
     total = sum(amounts) + 100
     intent = client.v1.payment_intents.create(
         {
             "amount": total, "currency": "usd", "payment_method": "pm_card_visa", "confirm": True,
-            "capture_method": "automatic", "return_url": "https://example.com", "application_fee_amount": min(fee, total),
+            "capture_method": "automatic", "return_url": "https://example.com",
+            "application_fee_amount": min(fee, total),
             "transfer_data": {"destination": account},
         }
     )  # fmt: skip
@@ -67,7 +69,9 @@ def test_a_hosts_balance_is_what_was_not_given_back(sandbox_process, amounts, fe
 async def test_more_than_is_left_is_refused_and_nothing_moves(stripe_api):
     _, intent = await paid(stripe_api)
     await stripe_api.v1.refunds.create_async({"payment_intent": intent.id, "amount": 6_000})
-    with pytest.raises(stripe.InvalidRequestError, match=r"\$50.00.*greater than unrefunded amount.*\$40.00") as refusal:
+    with pytest.raises(
+        stripe.InvalidRequestError, match=r"\$50.00.*greater than unrefunded amount.*\$40.00"
+    ) as refusal:
         await stripe_api.v1.refunds.create_async({"payment_intent": intent.id, "amount": 5_000})
     assert refusal.value.param == "amount"
 
@@ -111,7 +115,11 @@ async def test_any_refund_can_be_made_to_fail(stripe_api):
     intent = await stripe_api.pay()
     refund = await stripe_api.v1.refunds.create_async({"payment_intent": intent.id, "metadata": {"a": "b"}})
     shown = await stripe_api.control("POST", f"refunds/{refund.id}/fail", failure_reason="lost_or_stolen_card")
-    assert (shown["status"], shown["failure_reason"], shown["metadata"]) == ("failed", "lost_or_stolen_card", {"a": "b"})
+    assert (shown["status"], shown["failure_reason"], shown["metadata"]) == (
+        "failed",
+        "lost_or_stolen_card",
+        {"a": "b"},
+    )
     status, _ = await stripe_api.refused_control("POST", f"refunds/{refund.id}/fail")
     assert status == 400
 

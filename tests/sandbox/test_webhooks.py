@@ -82,7 +82,9 @@ async def test_events_are_listed_by_type_and_time(stripe_api):
     listed = stripe_api.v1.events.list_async
     kinds = {event.type for event in (await listed({"types": ["customer.created", "charge.succeeded"]})).data}
     assert kinds == {"customer.created", "charge.succeeded"}
-    assert {event.type.split(".")[0] for event in (await listed({"type": "payment_intent.*"})).data} == {"payment_intent"}
+    assert {event.type.split(".")[0] for event in (await listed({"type": "payment_intent.*"})).data} == {
+        "payment_intent"
+    }
     assert (await listed({"created": {"gte": intent.created + 1_000}})).data == []
     first = (await listed({"limit": 3})).data
     after = (await listed({"limit": 1, "starting_after": first[0].id})).data
