@@ -24,7 +24,7 @@ log = structlog.get_logger("payments.events")
 async def payment_intent_changed(services: Services, event: WebhookEvent) -> None:
     """Settle the payment that this payment intent belongs to; events of intents that are not ours are passed over."""
     intent = event.payload["data"]["object"]
-    payment = await _payment_of(intent)
+    payment = await _payment_of(intent["id"], intent)
     if payment is None:
         log.info("payments.event_of_no_payment", event_type=event.type, intent=intent["id"])
         return
@@ -38,7 +38,7 @@ async def charge_changed(services: Services, event: WebhookEvent) -> None:
     charge = event.payload["data"]["object"]
     if charge.get("payment_intent") is None:
         return
-    payment = await Payment.get_or_none(stripe_payment_intent_id=charge["payment_intent"])
+    payment = await _payment_of(charge["payment_intent"], charge)
     if payment is None:
         return
     if charge["status"] == "failed":
@@ -64,20 +64,24 @@ async def _settle_as_it_is(services: Services, payment: Payment, intent_id: str,
     await settle(services, payment, facts, actor=f"stripe:{event.stripe_event_id}")
 
 
-async def _payment_of(intent: dict[str, Any]) -> Payment | None:
-    """The payment of an intent: by its id, or by our metadata where its event came before Stripe's answer did."""
-    payment = await Payment.get_or_none(stripe_payment_intent_id=intent["id"])
+async def _payment_of(intent_id: str, thing: dict[str, Any]) -> Payment | None:
+    """The payment of an intent: by its id, or by our metadata where its event came before Stripe's answer did.
+
+    Args:
+        thing: the intent, or a charge of it, which has a copy of the intent's metadata.
+    """
+    payment = await Payment.get_or_none(stripe_payment_intent_id=intent_id)
     if payment is not None:
         return payment
     try:
-        id_ = UUID(intent["metadata"].get("payment_id", ""))
+        id_ = UUID(thing["metadata"].get("payment_id", ""))
     except ValueError:
         return None
     payment = await Payment.get_or_none(id=id_)
-    if payment is None or payment.stripe_payment_intent_id not in {None, intent["id"]}:
+    if payment is None or payment.stripe_payment_intent_id not in {None, intent_id}:
         return None
-    if Money.from_wire(intent["amount"], intent["currency"]) != payment.amount:
-        log.error("payments.metadata_of_another_amount", payment=str(payment.id), intent=intent["id"])
+    if Money.from_wire(thing["amount"], thing["currency"]) != payment.amount:
+        log.error("payments.metadata_of_another_amount", payment=str(payment.id), intent=intent_id)
         return None
     return payment
 
