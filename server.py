@@ -41,6 +41,8 @@ log = structlog.get_logger("server")
 
 # Payments make few cycles: looking for them rarely saves a tenth of the CPU.
 GC_THRESHOLD = 50_000
+# Longer than load balancers keep idle connections: whoever closes first may cut off a request that is on its way.
+KEEP_ALIVE_S = 75
 
 
 def build_app(
@@ -168,7 +170,7 @@ def _config(app: Starlette, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app, http="httptools", ws="websockets-sansio", lifespan="off", log_config=None, access_log=False,
         server_header=False, timeout_graceful_shutdown=int(settings.shutdown_s), backlog=4096,
-        ws_max_size=settings.body_limit, ws_per_message_deflate=False,
+        ws_max_size=settings.body_limit, ws_per_message_deflate=False, timeout_keep_alive=KEEP_ALIVE_S,
     )  # fmt: skip
 
 
