@@ -19,35 +19,42 @@ _CONTROLLER = {
 }  # fmt: skip
 
 
+class RefusedError(AssertionError):
+    """The sandbox said no, where a test counted on a yes."""
+
+
 class Sandbox:
     """A running sandbox, by its own key."""
 
-    def __init__(self, url: str, http: httpx.AsyncClient) -> None:
+    def __init__(self, url: str, http: httpx.AsyncClient, key: str = SECRET_KEY) -> None:
         self.url = url
         self._http = http
+        self._key = key
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str) -> AsyncIterator[Sandbox]:
+    async def open(cls, url: str, *, key: str = SECRET_KEY) -> AsyncIterator[Sandbox]:
         """Connect."""
         async with httpx.AsyncClient(base_url=url, timeout=20) as http:
-            yield cls(url, http)
+            yield cls(url, http, key)
 
     async def post(self, path: str, params: dict[str, Any] | None = None, *, account: str | None = None) -> Any:
         """Stripe's answer to a write."""
-        return await self._ask("POST", path, content=encode(params or {}), headers=_headers(account))
+        return await self._ask("POST", path, content=encode(params or {}), headers=self._headers(account))
 
     async def get(self, path: str, params: dict[str, Any] | None = None, *, account: str | None = None) -> Any:
         """Stripe's answer to a read."""
         query = encode(params or {})
-        return await self._ask("GET", f"{path}?{query}" if query else path, headers=_headers(account))
+        return await self._ask("GET", f"{path}?{query}" if query else path, headers=self._headers(account))
 
-    async def every(self, path: str, params: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    async def every(
+        self, path: str, params: dict[str, Any] | None = None, *, account: str | None = None
+    ) -> list[dict[str, Any]]:
         """All objects of a list, the newest first."""
         found: list[dict[str, Any]] = []
         while True:
             after = {"starting_after": found[-1]["id"]} if found else {}
-            page = await self.get(path, {"limit": 100, **(params or {}), **after})
+            page = await self.get(path, {"limit": 100, **(params or {}), **after}, account=account)
             found += page["data"]
             if not page["has_more"]:
                 return found
@@ -94,16 +101,16 @@ class Sandbox:
     async def _ask(self, method: str, path: str, **rest: Any) -> Any:
         response = await self._http.request(method, path, **rest)
         if response.is_error:
-            raise AssertionError(f"{method} {path}: {response.status_code} {response.text}")
+            raise RefusedError(f"{method} {path}: {response.status_code} {response.text}")
         return response.json()
+
+    def _headers(self, account: str | None) -> dict[str, str]:
+        return {
+            "Authorization": f"Bearer {self._key}", "Content-Type": "application/x-www-form-urlencoded",
+            **({"Stripe-Account": account} if account else {}),
+        }  # fmt: skip
 
 
 def _named(thing: dict[str, Any]) -> set[str]:
     return {str(thing.get(name)) for name in ("id", "payment_intent", "charge") if thing.get(name)}
 
-
-def _headers(account: str | None) -> dict[str, str]:
-    return {
-        "Authorization": f"Bearer {SECRET_KEY}", "Content-Type": "application/x-www-form-urlencoded",
-        **({"Stripe-Account": account} if account else {}),
-    }  # fmt: skip
