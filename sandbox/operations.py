@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Call:
-    """One request: its parameters with their types, and the ids in its path."""
+    """One request: its parameters with their types, and the ids in its path; no version where it names none."""
 
     work: Work
     params: Json

@@ -141,6 +141,9 @@ class Store:
         self._sql.execute("PRAGMA wal_autocheckpoint = 8000")
         self._sql.execute("PRAGMA cache_size = -65536")
         self._sql.executescript(_SCHEMA)
+        # As long as Stripe keeps them: keys for a day, events for thirty.
+        self._sql.execute("DELETE FROM answers WHERE created < unixepoch() - 86400")
+        self._sql.execute("DELETE FROM events WHERE created < unixepoch() - 30 * 86400")
         self._cache: OrderedDict[str, Row] = OrderedDict()
         self._committing: asyncio.Future[None] | None = None
         # Written together before the next commit, or before they are read.

@@ -25,6 +25,11 @@ def application_of(platform: str) -> str:
     return f"ca_{platform.removeprefix('acct_')}"
 
 
+def application(platform: str) -> Json:
+    """A platform's Connect application, as events show it."""
+    return {"id": application_of(platform), "object": "application", "name": "Sandbox platform"}
+
+
 def own(work: Work, id_: str) -> Json:
     """An account by its id, the platform's own included; it is there."""
     body = work.any(id_)
@@ -63,7 +68,7 @@ def _body(id_: str, country: str, now: int, *, email: str | None) -> Json:
         "payouts_enabled": False, "requirements": _no_requirements(), "settings": _settings(),
         "tos_acceptance": {"date": None, "ip": None, "user_agent": None}, "type": "none",
         "_external_accounts": [], "_company": {}, "_requested": {}, "_forced_due": [], "_disabled": None,
-        "_deauthorized": False,
+        "_deauthorized": False, "_by_type": True,
     }  # fmt: skip
 
 
@@ -107,6 +112,7 @@ def create(call: Call) -> Json:
     body["_owner"] = work.platform
     body["metadata"] = new_metadata(params)
     body["controller"], body["type"] = _controller(params)
+    body["_by_type"] = "controller" not in params
     for name, what in (params.get("capabilities") or {}).items():
         if what.get("requested"):
             request_capability(body, name, work.now)
@@ -322,7 +328,10 @@ def payable(work: Work, id_: str, param: str) -> Json:
     body = work.find("account", id_, work.platform)
     if body is None or body["_deauthorized"]:
         raise ApiError(f"No such destination: '{id_}'", code="resource_missing", param=param)
-    if (body["controller"].get("losses") or {}).get("payments") == "stripe":
+    if body["_by_type"] and body["type"] == "standard":
+        # Made the older way: never asked who bears its losses, and payable before it has been onboarded.
+        return body
+    if body["controller"]["losses"]["payments"] == "stripe":
         raise invalid(
             "Destination charges and transfers need an account for whose losses the platform is liable: this one has "
             "`controller[losses][payments]=stripe`.", param, "account_invalid",
@@ -386,6 +395,7 @@ def delete(call: Call) -> Json:
         raise invalid("You cannot delete your own account through the API.")
     if any(available or pending for available, pending in work.balance(account["id"]).values()):
         raise invalid("This account still has a balance, so that it cannot be deleted.", code="account_invalid")
+    work.emit("account.application.deauthorized", application(work.platform), account=account["id"])
     return work.remove("account", account["id"], work.platform)
 
 

@@ -9,13 +9,18 @@ from sandbox.resources.accounts import own
 
 if TYPE_CHECKING:
     from sandbox.errors import Json
+    from sandbox.work import Work
 
 
 def retrieve(call: Call) -> Json:
     """ "Retrieve balance"."""
-    work = call.work
-    balance = work.balance(work.account)
-    balance.setdefault(own(work, work.account)["default_currency"], (0, 0))
+    return of_account(call.work, call.work.account)
+
+
+def of_account(work: Work, account: str) -> Json:
+    """What an account has now."""
+    balance = work.balance(account)
+    balance.setdefault(own(work, account)["default_currency"], (0, 0))
     return {
         "object": "balance",
         "available": [_amount(available, currency) for currency, (available, _) in sorted(balance.items())],

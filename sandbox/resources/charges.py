@@ -8,7 +8,7 @@ from sandbox import money
 from sandbox.ids import new_id, random_text
 from sandbox.listing import list_objects
 from sandbox.operations import Call, Operation, update_metadata
-from sandbox.resources import application_fees, balance_transactions, transfers
+from sandbox.resources import application_fees, balance, balance_transactions, transfers
 from sandbox.resources.accounts import application_of, own
 from sandbox.resources.balance_transactions import Fee
 from sandbox.resources.bodies import charge_body
@@ -144,6 +144,8 @@ def settle(work: Work, charge: Json, intent: Json, test: TestMethod) -> None:
         exchange_rate=balance_transactions.rate(currency, settled_in),
     )  # fmt: skip
     charge["balance_transaction"] = movement["id"]
+    if test.bypasses_pending:
+        work.emit("balance.available", balance.of_account(work, account))
     if is_direct:
         if fee_amount:
             charge["application_fee"] = application_fees.make(

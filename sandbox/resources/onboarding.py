@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sandbox.resources.accounts import add_external_account, application_of, refresh
+from sandbox.resources.accounts import add_external_account, application, refresh
 from sandbox.resources.bodies import person_body, update_person
 from sandbox.work import Work, copied
 
@@ -45,7 +45,7 @@ def onboard(work: Work, account: str, *, first_name: str | None = None, last_nam
         body["_requested"] = {"card_payments": work.now, "transfers": work.now}
     refresh(work, body)
     if not before["details_submitted"]:
-        work.emit("account.application.authorized", _application(work), account=account)
+        work.emit("account.application.authorized", application(work.platform), account=account)
     work.emit_updated("account.updated", body, before, account=account)
     return body
 
@@ -89,9 +89,5 @@ def deauthorize(work: Work, account: str) -> Json:
     """The host takes away the platform's access ("Revoke an account's access")."""
     body = work.edit("account", account, work.platform)
     body["_deauthorized"] = True
-    work.emit("account.application.deauthorized", _application(work), account=account)
+    work.emit("account.application.deauthorized", application(work.platform), account=account)
     return body
-
-
-def _application(work: Work) -> Json:
-    return {"id": application_of(work.platform), "object": "application", "name": "Sandbox platform"}

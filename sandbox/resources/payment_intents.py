@@ -20,6 +20,8 @@ _CONFIRMABLE: Final = ("requires_payment_method", "requires_confirmation", "requ
 _CANCELABLE: Final = (
     "requires_payment_method", "requires_capture", "requires_confirmation", "requires_action", "processing",
 )  # fmt: skip
+# The version since which a payment intent takes what is switched on in the dashboard, unless it says otherwise.
+_AUTOMATIC_SINCE: Final = "2023-08-16"
 _AUTOMATIC_TYPES: Final = ("card", "us_bank_account", "sepa_debit")
 
 
@@ -126,18 +128,17 @@ def _take_types(call: Call, intent: Json) -> None:
         intent["automatic_payment_methods"] = None
         if "allowed_payment_method_types" in params:
             intent["allowed_payment_method_types"] = list(types)
-    elif automatic is not None or (
-        intent["automatic_payment_methods"] is None
-        and intent["allowed_payment_method_types"] is None
-        and call.path.get("intent") is None
-    ):
-        enabled = automatic.get("enabled", True) if automatic else True
-        if enabled:
-            redirects = (automatic or {}).get("allow_redirects", "always")
+    else:
+        is_new = "intent" not in call.path
+        if automatic is None and is_new and call.api_version >= _AUTOMATIC_SINCE:
+            automatic = {"enabled": True}
+        if automatic is not None and automatic.get("enabled", True):
+            redirects = automatic.get("allow_redirects", "always")
             intent["automatic_payment_methods"] = {"allow_redirects": redirects, "enabled": True}
-            currency = intent["currency"]
             only_in = {"us_bank_account": "usd", "sepa_debit": "eur"}
-            intent["payment_method_types"] = [t for t in _AUTOMATIC_TYPES if only_in.get(t, currency) == currency]
+            intent["payment_method_types"] = [
+                type_ for type_ in _AUTOMATIC_TYPES if only_in.get(type_, intent["currency"]) == intent["currency"]
+            ]
     excluded = intent["excluded_payment_method_types"] or ()
     intent["payment_method_types"] = [type_ for type_ in intent["payment_method_types"] if type_ not in excluded]
 

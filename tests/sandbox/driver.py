@@ -111,7 +111,7 @@ class Driver:
         """The events about objects, the oldest first."""
         options: Any = {"stripe_account": account} if account else {}
         page = await self.v1.events.list_async({"limit": 100}, options)
-        return [event for event in reversed(page.data) if event.data.object["id"] in ids]
+        return [event for event in reversed(page.data) if event.to_dict()["data"]["object"].get("id") in ids]
 
 
 @dataclass

@@ -48,7 +48,7 @@ async def test_an_unknown_url_says_so_as_stripe_does(stripe_api):
     ],
 )
 async def test_parameters_are_checked_against_what_the_package_ships(stripe_api, form, code, param):
-    status, body, _ = await stripe_api.raw("POST", "/v1/payment_intents", form)
+    status, body, _ = await stripe_api.raw("POST", "/v1/payment_intents", form, Stripe_Version="2026-10-28.endive")
     assert status == 400
     assert (body["error"].get("code"), body["error"]["param"]) == (code, param)
 

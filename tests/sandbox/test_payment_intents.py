@@ -271,7 +271,11 @@ async def test_a_host_who_cannot_be_paid_is_refused_with_the_reason(stripe_api):
 
 
 async def test_a_standard_account_for_whose_losses_stripe_is_liable_takes_no_destination_charges(stripe_api):
-    account = await stripe_api.v1.accounts.create_async({"country": "US", "type": "standard"})
+    controller = {
+        "fees": {"payer": "account"}, "losses": {"payments": "stripe"}, "requirement_collection": "stripe",
+        "stripe_dashboard": {"type": "full"},
+    }  # fmt: skip
+    account = await stripe_api.v1.accounts.create_async({"country": "US", "controller": controller})
     await stripe_api.control("POST", f"accounts/{account.id}/onboard")
     with pytest.raises(stripe.InvalidRequestError, match="losses"):
         await stripe_api.pay(transfer_data={"destination": account.id})
