@@ -60,7 +60,10 @@ class RefundOrigin(StrEnum):
 class Refund(Changing):
     """One refund of a payment, in the payment's currency.
 
-    `fee_minor` is the platform's fee given back with it and `host_minor` what the host gives: together the amount.
+    Who bears it: `fee_minor` the platform's fee given back, `host_minor` the host, `platform_minor` the platform beyond
+    its fee (a refund made at Stripe without taking the host's part back); together the amount, and what is expected
+    until Stripe has made it. What Stripe did: `transfer_reversed_minor` was taken back of the host's transfer, and
+    `application_fee_refunded_minor` of the fee given back to the host.
     """
 
     payment: fields.ForeignKeyRelation[Payment] = fields.ForeignKeyField(
@@ -71,6 +74,9 @@ class Refund(Changing):
     currency = fields.CharField(max_length=3)
     fee_minor: int = fields.BigIntField(default=0)
     host_minor: int = fields.BigIntField(default=0)
+    platform_minor: int = fields.BigIntField(default=0)
+    transfer_reversed_minor: int = fields.BigIntField(default=0)
+    application_fee_refunded_minor: int = fields.BigIntField(default=0)
     status = fields.CharEnumField(RefundStatus, max_length=24, default=RefundStatus.PENDING)
     reason: RefundReason | None = fields.CharEnumField(  # type: ignore[assignment]  # typed as never null
         RefundReason, max_length=32, null=True

@@ -59,8 +59,13 @@ def refund_parts(payment: Payment, amount: Money) -> tuple[Money, Money]:
     exactly the whole fee, as Stripe does ("Create a refund", refund_application_fee).
     """
     before = payment.refunded + Money(payment.refund_pending_minor, payment.currency)
+    return refund_parts_after(payment, before, Money(payment.fee_refunded_minor, payment.currency), amount)
+
+
+def refund_parts_after(payment: Payment, before: Money, fee_before: Money, amount: Money) -> tuple[Money, Money]:
+    """As `refund_parts`, after refunds of `before` that gave back `fee_before` of the fee."""
     due = payment.platform_fee.proportion(before + amount, payment.captured)
-    fee = Money(min(max(due.minor - payment.fee_refunded_minor, 0), amount.minor), payment.currency)
+    fee = Money(min(max(due.minor - fee_before.minor, 0), amount.minor), payment.currency)
     return fee, amount - fee
 
 

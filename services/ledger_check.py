@@ -54,7 +54,9 @@ _RULES = {
             SELECT payment_id, sum(amount_minor) FILTER (WHERE status = 'SUCCEEDED')::bigint AS paid,
                 sum(amount_minor) FILTER (WHERE status IN ('PENDING', 'REQUIRES_ACTION'))::bigint AS on_the_way,
                 sum(fee_minor) FILTER (WHERE status IN ('SUCCEEDED', 'PENDING', 'REQUIRES_ACTION'))::bigint AS fee,
-                sum(host_minor) FILTER (WHERE status IN ('SUCCEEDED', 'PENDING', 'REQUIRES_ACTION'))::bigint AS host
+                sum(host_minor) FILTER (WHERE status IN ('SUCCEEDED', 'PENDING', 'REQUIRES_ACTION'))::bigint AS host,
+                sum(platform_minor) FILTER (WHERE status IN ('SUCCEEDED', 'PENDING', 'REQUIRES_ACTION'))::bigint
+                    AS platform
             FROM refunds WHERE stripe_refund_id IS NOT NULL GROUP BY payment_id
         ), expected AS (
             SELECT p.id, v.kind, v.minor
@@ -62,7 +64,7 @@ _RULES = {
             CROSS JOIN LATERAL (VALUES
                 ('GUEST_CLEARING', coalesce(r.paid, 0) - p.captured_minor),
                 ('REFUNDS', coalesce(r.on_the_way, 0)),
-                ('PLATFORM_BALANCE', 0),
+                ('PLATFORM_BALANCE', -coalesce(r.platform, 0)),
                 ('APPLICATION_FEES', p.platform_fee_minor - coalesce(r.fee, 0)),
                 ('HOST', p.host_amount_minor - coalesce(r.host, 0))
             ) AS v(kind, minor)

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 # Without these a payment intent's answer names its charge and what was credited for it by id alone.
 INTENT_EXPANSIONS = ("latest_charge.balance_transaction", "latest_charge.transfer", "latest_charge.application_fee")
 
+# Without these a refund does not say what it took back of the host and the fee.
+REFUND_EXPANSIONS = ("balance_transaction", "charge.application_fee", "charge.transfer", "transfer_reversal")
+
 
 @dataclass(frozen=True, slots=True)
 class StripeRequest:
@@ -153,7 +156,7 @@ def create_refund(
     *, payment_intent: str, amount: int, reason: str | None, reverse_transfer: bool, refund_application_fee: bool,
     metadata: Mapping[str, str],
 ) -> StripeRequest:  # fmt: skip
-    """ "Create a refund" of a destination charge: its transfer is reversed and its fee refunded in proportion."""
+    """ "Create a refund" of a destination charge, its transfer reversed and fee refunded in proportion if asked."""
     return StripeRequest.build(
         "post",
         "/v1/refunds",
@@ -164,18 +167,27 @@ def create_refund(
             "reverse_transfer": reverse_transfer,
             "refund_application_fee": refund_application_fee,
             "metadata": dict(metadata),
+            "expand": REFUND_EXPANSIONS,
         },
     )
 
 
 def retrieve_refund(refund: str) -> StripeRequest:
     """ "Retrieve a refund"."""
-    return StripeRequest.build("get", f"/v1/refunds/{refund}")
+    return StripeRequest.build("get", f"/v1/refunds/{refund}", {"expand": REFUND_EXPANSIONS})
 
 
 def list_refunds(*, payment_intent: str) -> StripeRequest:
     """ "List all refunds" of a payment intent."""
-    return StripeRequest.build("get", "/v1/refunds", {"payment_intent": payment_intent, "limit": 100})
+    return StripeRequest.build(
+        "get",
+        "/v1/refunds",
+        {
+            "payment_intent": payment_intent,
+            "limit": 100,
+            "expand": [f"data.{expansion}" for expansion in REFUND_EXPANSIONS],
+        },
+    )
 
 
 _CONTROLLERS = {

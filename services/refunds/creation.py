@@ -17,7 +17,8 @@ from services.operations import Answers, Intent, PlannedStep, Refusal, claim, ne
 from services.payments.access import lock_for_host
 from services.payments.history import record_change, snapshot
 from services.payments.intents import amount_in
-from services.refunds.settlement import RefundFacts, settle_refund
+from services.refunds.facts import RefundFacts
+from services.refunds.settlement import settle_refund
 from services.stripe_gateway import Priority
 from services.stripe_requests import create_refund, list_refunds
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from models.operations import Operation
     from models.sets import AnyConnection
     from services.core import Services
+    from services.stripe_requests import StripeRequest
     from services.viewer import Viewer
 
 REFUND = "refund_payment"
@@ -100,7 +102,8 @@ async def reserve_refund(
     payment.fee_refunded_minor += fee.minor
     changes = ChangeSet(operation.caller, xid)
     record_change(changes, payment, "refund.requested", before)
-    step = new_step(operation.id, PlannedStep(CREATE_REFUND, _request(refund, payment, operation)))
+    request = _request(refund, payment, operation, take_back=not await _is_held(connection, refund))
+    step = new_step(operation.id, PlannedStep(CREATE_REFUND, request))
     await insert_rows(connection, Refund, [refund])
     await update_rows(
         connection, Payment, [payment], ("refund_pending_minor", "fee_refunded_minor", "version", "position")
@@ -110,13 +113,31 @@ async def reserve_refund(
     return step
 
 
-def _request(refund: Refund, payment: Payment, operation: Operation) -> Any:
+async def _is_held(connection: AnyConnection, refund: Refund) -> bool:
+    """Whether the platform holds the host's part already: an earlier refund took it back, and failed.
+
+    Stripe would refuse to reverse the transfer again. What refunds under way may need of it is not counted.
+    """
+    held = await connection.fetchval(
+        """
+        SELECT a.owed_minor - coalesce((
+            SELECT sum(host_minor) FROM refunds r
+            WHERE r.payment_id = a.payment_id AND r.status = 'PENDING' AND r.stripe_refund_id IS NULL
+        ), 0)::bigint FROM payment_allocations a WHERE a.payment_id = $1
+        """,
+        refund.payment_id,
+    )
+    # Rounding may have given an earlier refund one unit less.
+    return held is not None and held > 0 and held + 1 >= refund.host_minor
+
+
+def _request(refund: Refund, payment: Payment, operation: Operation, *, take_back: bool) -> StripeRequest:
     return create_refund(
         payment_intent=payment.stripe_payment_intent_id or "",
         amount=refund.amount.wire,
         reason=_STRIPE_REASONS[refund.reason] if refund.reason else None,
-        reverse_transfer=True,
-        refund_application_fee=payment.platform_fee_minor > 0,
+        reverse_transfer=take_back,
+        refund_application_fee=take_back and payment.platform_fee_minor > 0,
         metadata={
             "refund_id": str(refund.id),
             "operation_id": str(operation.id),

@@ -10,7 +10,8 @@ import structlog
 from models.payments import Payment
 from models.refunds import Refund
 from services.payments.intents import fetch_facts, settle
-from services.refunds.settlement import RefundFacts, settle_refund
+from services.refunds.facts import RefundFacts
+from services.refunds.settlement import settle_refund
 from services.stripe_gateway import Priority
 from services.stripe_requests import list_refunds, retrieve_refund
 
@@ -39,13 +40,17 @@ async def refund_changed(services: Services, event: WebhookEvent) -> None:
 
 
 async def charge_refunded(services: Services, event: WebhookEvent) -> None:
-    """Take in the refunds of a charge; the event itself names only their sum."""
+    """Take in the refunds of a charge; the event itself names only their sum.
+
+    An authorization that is let go counts as refunded, too, though nothing was taken: that is passed over.
+    """
     charge = event.payload["data"]["object"]
-    intent_id = charge.get("payment_intent")
-    payment = None if intent_id is None else await Payment.get_or_none(stripe_payment_intent_id=intent_id)
-    if payment is None or intent_id is None:
+    payment = await _payment_of(services, charge, event)
+    if payment is None:
         return
-    async for refund in services.stripe.list_all(list_refunds(payment_intent=intent_id), priority=Priority.BACKGROUND):
+    request = list_refunds(payment_intent=charge["payment_intent"])
+    refunds = [refund async for refund in services.stripe.list_all(request, priority=Priority.BACKGROUND)]
+    for refund in reversed(refunds):  # in the order in which they were made
         known = await _known(refund)
         if known is None or known.stripe_refund_id is None or not _same(known, RefundFacts.parse(refund)):
             await settle_refund(
@@ -54,14 +59,14 @@ async def charge_refunded(services: Services, event: WebhookEvent) -> None:
             )  # fmt: skip
 
 
-async def _payment_of(services: Services, refund: dict[str, Any], event: WebhookEvent) -> Payment | None:
-    """The payment of a refund, settled first where its refund overtook its success."""
-    intent_id = refund.get("payment_intent")
+async def _payment_of(services: Services, thing: dict[str, Any], event: WebhookEvent) -> Payment | None:
+    """The captured payment of a refund or charge, settled first where its refund overtook its success."""
+    intent_id = thing.get("payment_intent")
     if intent_id is None:
         return None
     payment = await Payment.get_or_none(stripe_payment_intent_id=intent_id)
     if payment is None:
-        log.info("refunds.event_of_no_payment", refund=refund["id"])
+        log.info("refunds.event_of_no_payment", object=thing["id"])
         return None
     if not payment.status.is_captured:
         facts = await fetch_facts(services, intent_id)
@@ -80,7 +85,9 @@ async def _known(refund: dict[str, Any]) -> Refund | None:
     except ValueError:
         return None
     known = await Refund.get_or_none(id=id_)
-    return known if known is not None and known.stripe_refund_id is None else None
+    if known is None or known.stripe_refund_id is not None or known.amount != RefundFacts.parse(refund).amount:
+        return None
+    return known
 
 
 def _same(refund: Refund, facts: RefundFacts) -> bool:

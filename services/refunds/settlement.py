@@ -5,25 +5,25 @@ A refund can fail after it succeeded ("Handle failed refunds"); an older state n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from models.base import from_record, new_id
 from models.ledger import LedgerTransactionKind
 from models.money import Money
 from models.payments import Payment, PaymentAllocation, PaymentStatus
-from models.refunds import Refund, RefundOrigin, RefundReason, RefundStatus
+from models.refunds import Refund, RefundOrigin, RefundStatus
 from models.sets import insert_rows, update_rows
 from services.changes import ChangeSet
-from services.fees import refund_parts
-from services.ledger import FEES, GUESTS, PLATFORM, REFUNDS, LedgerBatch, host_balance, host_owed
+from services.ledger import FEES, GUESTS, PLATFORM, REFUNDS, LedgerBatch, Settlement, host_balance, host_owed
 from services.operations import finish, record_answers
-from services.payments.facts import instant
 from services.payments.history import record_change, snapshot
+from services.refunds.bearers import bearers_of, lags
+from services.refunds.facts import RefundFacts
+from services.stripe_gateway import Priority
+from services.stripe_requests import retrieve_refund
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
     from uuid import UUID
 
     from models.operations import Operation
@@ -32,48 +32,17 @@ if TYPE_CHECKING:
     from services.errors import DomainError
     from services.operations import Answers
 
-_STATUSES = {
-    "pending": RefundStatus.PENDING,
-    "requires_action": RefundStatus.REQUIRES_ACTION,
-    "succeeded": RefundStatus.SUCCEEDED,
-    "failed": RefundStatus.FAILED,
-    "canceled": RefundStatus.CANCELED,
-}
-_REASONS = {
-    "requested_by_customer": RefundReason.REQUESTED_BY_CUSTOMER,
-    "duplicate": RefundReason.DUPLICATE,
-    "fraudulent": RefundReason.FRAUDULENT,
-    "expired_uncaptured_charge": None,
-}
 _PAYMENT_COLUMNS = (
     "status", "version", "position", "refunded_minor", "refund_pending_minor", "fee_refunded_minor",
 )  # fmt: skip
+_REFUND_COLUMNS = (
+    "status", "stripe_refund_id", "failure_reason", "fee_minor", "host_minor", "platform_minor",
+    "transfer_reversed_minor", "application_fee_refunded_minor",
+)  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class RefundFacts:
-    """What Stripe says of a refund ("The Refund object")."""
-
-    id: str
-    amount: Money
-    status: RefundStatus
-    failure_reason: str | None
-    reason: RefundReason | None
-    created_at: datetime
-    metadata: dict[str, str]
-
-    @classmethod
-    def parse(cls, body: dict[str, Any]) -> RefundFacts:
-        """From a Refund."""
-        return cls(
-            id=body["id"],
-            amount=Money.from_wire(body["amount"], body["currency"]),
-            status=_STATUSES[body.get("status") or "pending"],
-            failure_reason=body.get("failure_reason"),
-            reason=_REASONS.get(body.get("reason") or ""),
-            created_at=instant(body["created"]),
-            metadata=body.get("metadata") or {},
-        )
+class StaleRefundFactsError(Exception):
+    """What was known of a refund is older than what has been settled since: it has to be fetched again."""
 
 
 async def settle_refund(
@@ -92,13 +61,39 @@ async def settle_refund(
     Args:
         refund_id: None for a refund that was made at Stripe and is not known here yet.
         facts: None where Stripe refused to make it.
+
+    Raises: StripeError where they have to be fetched again and Stripe cannot be reached.
     """
+    ends = None if operation is None or answers is None else (operation, answers, error)
+    try:
+        await _settle(services, payment_id, refund_id, facts, actor, ends, or_stale=True)
+    except StaleRefundFactsError:
+        if facts is None:
+            raise
+        # Refunds made at the same time: only newer facts say how much of the fee was given back for which of them.
+        response = await services.stripe.send(retrieve_refund(facts.id), priority=Priority.BACKGROUND)
+        newer = RefundFacts.parse(response.body)
+        await _settle(services, payment_id, refund_id, newer, actor, ends, or_stale=False)
+
+
+async def _settle(
+    services: Services,
+    payment_id: UUID,
+    refund_id: UUID | None,
+    facts: RefundFacts | None,
+    actor: str,
+    ends: tuple[Operation, Answers, DomainError | None] | None,
+    *,
+    or_stale: bool,
+) -> None:
     async with services.database.transaction() as connection:
         rows = await _Rows.lock(connection, payment_id)
         before = snapshot(rows.payment)
         refund = rows.refund(refund_id, facts)
         if refund is None and facts is not None:
             refund = rows.adopt(facts)
+        if or_stale and refund is not None and facts is not None and rows.lag_behind(refund, facts):
+            raise StaleRefundFactsError(facts.id)
         if refund is not None:
             rows.apply(refund, facts)
         rows.derive()
@@ -107,7 +102,8 @@ async def settle_refund(
             record_change(changes, rows.payment, f"refund.{refund.status.value.lower()}", before)
         await rows.write(connection)
         await changes.write(connection)
-        if operation is not None and answers is not None:
+        if ends is not None:
+            operation, answers, error = ends
             await record_answers(
                 connection, [(operation.id, name, answer) for name, answer in answers.by_step.items()]
             )
@@ -154,13 +150,18 @@ class _Rows:
                 return refund
         return None
 
+    def lag_behind(self, refund: Refund, facts: RefundFacts) -> bool:
+        """Whether the facts of a refund that is new are older than what is known of the others."""
+        return refund.stripe_refund_id is None and lags(refund, self._others(refund), facts)
+
+    def _others(self, refund: Refund) -> list[Refund]:
+        return [other for other in self.refunds if other is not refund]
+
     def adopt(self, facts: RefundFacts) -> Refund:
         """Take in a refund that was made at Stripe, in its dashboard or by another program."""
-        fee, host = refund_parts(self.payment, facts.amount)
         refund = Refund(
             id=new_id(), payment_id=self.payment.id, amount_minor=facts.amount.minor, currency=facts.amount.currency,
-            fee_minor=fee.minor, host_minor=host.minor, status=RefundStatus.PENDING, reason=facts.reason,
-            origin=RefundOrigin.STRIPE, requested_by="stripe",
+            status=RefundStatus.PENDING, reason=facts.reason, origin=RefundOrigin.STRIPE, requested_by="stripe",
         )  # fmt: skip
         self.refunds.append(refund)
         self.new.append(refund)
@@ -191,8 +192,11 @@ class _Rows:
         holding = [refund for refund in self.refunds if refund.status.holds_money]
         done = [refund for refund in holding if refund.status is RefundStatus.SUCCEEDED]
         payment.refunded_minor = sum(refund.amount_minor for refund in done)
-        payment.refund_pending_minor = sum(refund.amount_minor for refund in holding) - payment.refunded_minor
-        payment.fee_refunded_minor = sum(refund.fee_minor for refund in holding)
+        # Ours that are under way may be too much beside one made in the dashboard: Stripe will refuse them.
+        pending = sum(refund.amount_minor for refund in holding) - payment.refunded_minor
+        payment.refund_pending_minor = min(pending, payment.captured_minor - payment.refunded_minor)
+        fee = sum(refund.fee_minor for refund in holding)
+        payment.fee_refunded_minor = min(fee, payment.platform_fee_minor)
         if not payment.status.is_captured:
             return
         if not payment.refunded_minor:
@@ -203,24 +207,53 @@ class _Rows:
             payment.status = PaymentStatus.PARTIALLY_REFUNDED
 
     def _post_made(self, refund: Refund, facts: RefundFacts) -> None:
-        """The platform gives the amount, the host gives it to the platform, and the platform its fee to the host."""
-        amount, fee = refund.amount, Money(refund.fee_minor, refund.currency)
+        """The platform gives the amount; the host gives it to the platform, and the platform its fee to the host.
+
+        As far as Stripe did so: the platform bears the rest, out of what it still holds from a refund that failed.
+        """
+        allocation = self.allocation
+        owed = Money(allocation.owed_minor if allocation else 0, refund.currency)
+        parts = bearers_of(self.payment, refund, self._others(refund), owed, facts)
+        refund.fee_minor, refund.host_minor, refund.platform_minor = (
+            parts.fee.minor, parts.host.minor, parts.platform.minor,
+        )  # fmt: skip
+        refund.transfer_reversed_minor = parts.transfer_reversed.minor
+        refund.application_fee_refunded_minor = parts.application_fee_refunded.minor
         common = self._common(refund, facts)
         self.ledger.move(
-            LedgerTransactionKind.REFUND, f"refund:{facts.id}", [(PLATFORM, -amount), (REFUNDS, amount)], **common
-        )
-        if self.allocation is None:
+            LedgerTransactionKind.REFUND, f"refund:{facts.id}", [(PLATFORM, -refund.amount), (REFUNDS, refund.amount)],
+            **common,
+        )  # fmt: skip
+        balance = facts.balance
+        if balance is not None:
+            self.ledger.settlements.append(
+                Settlement(
+                    reference=f"refund:{facts.id}", balance_transaction_id=balance.id,
+                    currency=balance.amount.currency, amount_minor=balance.amount.minor, fee_minor=balance.fee.minor,
+                    available_on=balance.available_on,
+                )  # fmt: skip
+            )
+        if allocation is None:
             return
-        host = host_balance(self.allocation.host_id)
+        host, taken, fee = host_balance(allocation.host_id), parts.transfer_reversed, parts.application_fee_refunded
         self.ledger.move(
             LedgerTransactionKind.TRANSFER_REVERSAL, f"transfer_reversal:{facts.id}",
-            [(host, -amount), (PLATFORM, amount)], **common,
+            [(host, -taken), (PLATFORM, taken)], **common,
         )  # fmt: skip
         self.ledger.move(
             LedgerTransactionKind.APPLICATION_FEE_REFUND, f"application_fee_refund:{facts.id}",
             [(FEES, -fee), (host, fee)], **common,
         )  # fmt: skip
-        self.allocation.reversed_minor += refund.host_minor
+        self.ledger.move(
+            LedgerTransactionKind.REFUND, f"refund_of_held:{facts.id}",
+            [
+                (FEES, -parts.fee_held), (host_owed(allocation.host_id), -parts.host_held),
+                (PLATFORM, parts.fee_held + parts.host_held),
+            ],
+            **common,
+        )  # fmt: skip
+        allocation.reversed_minor += (taken - fee).minor
+        allocation.owed_minor -= parts.host_held.minor
 
     def _post_moved(self, refund: Refund, was: RefundStatus, facts: RefundFacts) -> None:
         amount = refund.amount
@@ -233,7 +266,8 @@ class _Rows:
             return
         if refund.status.holds_money:
             return
-        # The money comes back to the platform, which owes the host its part and keeps its fee again.
+        # The money comes back to the platform, which owes the host its part and keeps its fee again; Stripe does not
+        # undo the reversal of the transfer ("Handle failed refunds").
         fee, host_part = Money(refund.fee_minor, refund.currency), Money(refund.host_minor, refund.currency)
         source = GUESTS if was is RefundStatus.SUCCEEDED else REFUNDS
         self.ledger.move(
@@ -244,7 +278,7 @@ class _Rows:
             return
         self.ledger.move(
             LedgerTransactionKind.REFUND_FAILED, f"refund_failed_owed:{facts.id}",
-            [(PLATFORM, -amount), (FEES, fee), (host_owed(self.allocation.host_id), host_part)], **common,
+            [(PLATFORM, -(fee + host_part)), (FEES, fee), (host_owed(self.allocation.host_id), host_part)], **common,
         )  # fmt: skip
         self.allocation.owed_minor += refund.host_minor
 
@@ -260,7 +294,7 @@ class _Rows:
         """Write what changed."""
         await insert_rows(connection, Refund, self.new)
         known = [refund for refund in self.changed.values() if refund not in self.new]
-        await update_rows(connection, Refund, known, ("status", "stripe_refund_id", "failure_reason"))
+        await update_rows(connection, Refund, known, _REFUND_COLUMNS)
         await update_rows(connection, Payment, [self.payment], _PAYMENT_COLUMNS)
         if self.allocation is not None:
             await update_rows(connection, PaymentAllocation, [self.allocation], ("reversed_minor", "owed_minor"))

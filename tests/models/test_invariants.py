@@ -45,9 +45,11 @@ REFUSED = {
     "payments_status_is_known": "UPDATE payments SET status = 'LOST' WHERE status = 'PENDING'",
     "payments_captured_is_in_the_status": "UPDATE payments SET status = 'SUCCEEDED' WHERE captured_minor = 0",
     "payments_charge_model_is_known": "UPDATE payments SET charge_model = 'BARTER'",
-    "payment_allocations_amounts_are_in_order": "UPDATE payment_allocations SET reversed_minor = transferred_minor + 1",
+    "payment_allocations_transfer_is_within_amount":
+        "UPDATE payment_allocations SET transferred_minor = amount_minor + 1",
     "refunds_amount_is_positive": "UPDATE refunds SET amount_minor = 0, fee_minor = 0, host_minor = 0",
-    "refunds_parts_add_up": "UPDATE refunds SET fee_minor = 99",
+    "refunds_bearers_add_up": "UPDATE refunds SET fee_minor = 99",
+    "refunds_take_no_less_than_nothing": "UPDATE refunds SET transfer_reversed_minor = -1",
     "refunds_status_is_known": "UPDATE refunds SET status = 'LOST'",
     "operations_are_known_by_caller_and_key":
         "INSERT INTO operations"
