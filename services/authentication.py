@@ -306,6 +306,7 @@ class Authenticator:
             or not isinstance(subject, str)
             or not 0 < len(subject) <= SUBJECT_LENGTH
             or "\0" in subject
+            or any("\ud800" <= character <= "\udfff" for character in subject)
             or not isinstance(role, str)
             or role not in set(Role)
         ):

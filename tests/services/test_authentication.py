@@ -165,7 +165,7 @@ async def test_another_algorithm_with_the_same_secret_is_refused(algorithm: str)
 @pytest.mark.parametrize(
     "changed",
     [
-        {"sub": None}, {"sub": ""}, {"sub": 7}, {"sub": "a" * 256}, {"sub": "a\0b"}, {"sub": ["a"]},
+        {"sub": None}, {"sub": ""}, {"sub": 7}, {"sub": "a" * 256}, {"sub": "a\0b"}, {"sub": "a\ud800"}, {"sub": ["a"]},
         {"role": None}, {"role": "root"}, {"role": ["admin"]}, {"role": {"a": 1}}, {"role": "ADMIN"}, {"role": 1},
         {"exp": None}, {"exp": "tomorrow"}, {"exp": True}, {"nbf": NOW + 60}, {"nbf": "later"},
     ],
