@@ -42,4 +42,7 @@ async def expire_holds(services: Services, *, limit: int = 100) -> int:
             log.info("holds.still_busy", payment=str(record["id"]), error=error.code)
         except DomainError as error:
             log.warning("holds.not_canceled", payment=str(record["id"]), error=error.code)
+        except Exception:
+            # A bug with one payment must not keep the seats of the others.
+            log.exception("holds.failed", payment=str(record["id"]))
     return len(due)
