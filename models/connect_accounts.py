@@ -61,7 +61,11 @@ class ConnectAccount(Changing):
     class Meta:
         table = "connect_accounts"
 
-    def hindrances(self, *, on_behalf_of: bool = False) -> list[str]:
+    def settles(self, platform_country: str) -> bool:
+        """Whether the host is the settlement merchant: across a border ("Cross-border payouts", "on_behalf_of")."""
+        return self.country != platform_country
+
+    def hindrances(self, platform_country: str) -> list[str]:
         """Why Paydesk cannot pay this host now, in Stripe's names of requirements; empty where it can.
 
         What makes a host ready is the active `transfers` capability ("Account capabilities"), with `card_payments`
@@ -74,7 +78,7 @@ class ConnectAccount(Changing):
             return ["account_deauthorized"]
         if self.type is ConnectAccountType.STANDARD:
             return ["standard_accounts_need_direct_charges"]
-        needed = ("transfers", "card_payments") if on_behalf_of else ("transfers",)
+        needed = ("transfers", "card_payments") if self.settles(platform_country) else ("transfers",)
         missing = [name for name in needed if self.capabilities.get(name) != "active"]
         if not missing:
             return []
@@ -90,7 +94,6 @@ class ConnectAccount(Changing):
         pending = [entry["field"] for entry in self.requirements]
         return pending or [f"capability.{name}" for name in missing]
 
-    @property
-    def can_be_paid(self) -> bool:
+    def can_be_paid(self, platform_country: str) -> bool:
         """Whether Paydesk can pay this host now."""
-        return not self.hindrances()
+        return not self.hindrances(platform_country)

@@ -172,9 +172,9 @@ class Payment(Changing):
 class PaymentAllocation(Identified):
     """One host's part of a payment; a payment of a single host has one too.
 
-    Minor units of the payment's currency: `amount` is the host's part net of the platform's fee, `reversed` what refunds
-    took back of it (negative where one only gave the fee back), `owed` what the platform holds of it, as after a refund
-    that failed (negative where the host owes the platform).
+    Minor units of the payment's currency: `amount` is the host's part net of the platform's fee, `reversed` what
+    refunds took back of it (negative where one only gave the fee back), `owed` what the platform holds of it, as after
+    a refund that failed (negative where the host owes the platform).
     """
 
     payment: fields.ForeignKeyRelation[Payment] = fields.ForeignKeyField(

@@ -66,7 +66,6 @@ class ConnectAccount(Node):
     country: str = strawberry.field(description="ISO 3166 alpha-2.")
     default_currency: CurrencyCode = strawberry.field(description="What it is paid out in where nothing else is said.")
     onboarding_complete: bool = strawberry.field(description="Whether the host has handed in what onboarding asks for.")
-    charges_enabled: bool = strawberry.field(description="Whether Paydesk can pay this host now.")
     payouts_enabled: bool = strawberry.field(description="Whether Stripe pays out to the host's bank.")
     created_at: datetime = strawberry.field(description="When it was asked for.")
     updated_at: datetime = strawberry.field(description="When it last changed.")
@@ -82,12 +81,16 @@ class ConnectAccount(Node):
             country=row.country,
             default_currency=cast("CurrencyCode", row.default_currency),
             onboarding_complete=row.details_submitted,
-            charges_enabled=row.can_be_paid,
             payouts_enabled=row.payouts_enabled,
             created_at=row.created_at,
             updated_at=row.updated_at,
             row=row,
         )
+
+    @field
+    def charges_enabled(self, info: Info) -> bool:
+        """Whether Paydesk can pay this host now."""
+        return self.row.can_be_paid(info.context.services.settings.platform_country)
 
     @field
     async def user(self, info: Info) -> User:

@@ -114,7 +114,10 @@ class CreateConnectAccount:
                 account, xid = await lock_account(connection, operation.subject_id)
                 if account.stripe_account_id is None:
                     facts = AccountFacts.parse(answer.body)
-                    await apply_facts(connection, account, xid, facts, actor=operation.caller)
+                    await apply_facts(
+                        connection, account, xid, facts, platform_country=services.settings.platform_country,
+                        actor=operation.caller,
+                    )  # fmt: skip
             await record_answers(connection, [(operation.id, KIND, answer)])
             await finish(connection, [operation.id], errors={operation.id: error} if error else None)
         services.live.wake()

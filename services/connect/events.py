@@ -53,7 +53,10 @@ async def account_changed(services: Services, event: WebhookEvent) -> None:
             now, xid = await lock_account(connection, account.id)
             fresh = now.version == account.version
             if fresh:
-                await apply_facts(connection, now, xid, facts, actor=f"stripe:{event.stripe_event_id}")
+                await apply_facts(
+                    connection, now, xid, facts, platform_country=services.settings.platform_country,
+                    actor=f"stripe:{event.stripe_event_id}",
+                )  # fmt: skip
         if fresh:
             services.live.wake()
             return
@@ -75,5 +78,8 @@ async def account_deauthorized(services: Services, event: WebhookEvent) -> None:
     async with services.database.transaction() as connection:
         now, xid = await lock_account(connection, account.id)
         at = instant(int(event.payload["created"]))
-        await deauthorize(connection, now, xid, at, actor=f"stripe:{event.stripe_event_id}")
+        await deauthorize(
+            connection, now, xid, at, platform_country=services.settings.platform_country,
+            actor=f"stripe:{event.stripe_event_id}",
+        )  # fmt: skip
     services.live.wake()

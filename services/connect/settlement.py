@@ -23,21 +23,21 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def account_status(account: ConnectAccount) -> str:
+def account_status(account: ConnectAccount, platform_country: str) -> str:
     """Where an account stands, in one word, as its events carry it."""
     if account.stripe_account_id is None:
         return "CREATING"
     if account.deauthorized_at is not None:
         return "DEAUTHORIZED"
-    if account.can_be_paid:
+    if account.can_be_paid(platform_country):
         return "READY"
     return "RESTRICTED" if account.details_submitted else "ONBOARDING"
 
 
-def snapshot(account: ConnectAccount) -> dict[str, Any]:
+def snapshot(account: ConnectAccount, platform_country: str) -> dict[str, Any]:
     """What of an account can change."""
     return {
-        "status": account_status(account),
+        "status": account_status(account, platform_country),
         "stripe_account_id": account.stripe_account_id,
         "type": account.type.value,
         "country": account.country,
@@ -66,26 +66,31 @@ async def lock_account(connection: AnyConnection, account_id: UUID) -> tuple[Con
 
 
 async def apply_facts(
-    connection: AnyConnection, account: ConnectAccount, xid: int, facts: AccountFacts, *, actor: str
+    connection: AnyConnection,
+    account: ConnectAccount,
+    xid: int,
+    facts: AccountFacts,
+    *,
+    platform_country: str,
+    actor: str,
 ) -> bool:
     """Write facts to a locked account; the first ones are its creation.
 
     Returns: whether anything changed.
     """
-    before = snapshot(account)
+    before = snapshot(account, platform_country)
     created = account.stripe_account_id is None
     facts.apply(account)
-    if snapshot(account) == before:
+    after = snapshot(account, platform_country)
+    if after == before:
         return False
-    await _write(
-        connection, account, xid, None if created else before, actor,
-        "connect_account.created" if created else "connect_account.updated",
-    )  # fmt: skip
+    action = "connect_account.created" if created else "connect_account.updated"
+    await _write(connection, account, xid, action, actor, before=None if created else before, after=after)
     return True
 
 
 async def deauthorize(
-    connection: AnyConnection, account: ConnectAccount, xid: int, at: datetime, *, actor: str
+    connection: AnyConnection, account: ConnectAccount, xid: int, at: datetime, *, platform_country: str, actor: str
 ) -> bool:
     """Note that the host has cut the platform off.
 
@@ -93,14 +98,22 @@ async def deauthorize(
     """
     if account.deauthorized_at is not None:
         return False
-    before = snapshot(account)
+    before = snapshot(account, platform_country)
     account.deauthorized_at = at
-    await _write(connection, account, xid, before, actor, "connect_account.deauthorized")
+    after = snapshot(account, platform_country)
+    await _write(connection, account, xid, "connect_account.deauthorized", actor, before=before, after=after)
     return True
 
 
 async def _write(
-    connection: AnyConnection, account: ConnectAccount, xid: int, before: dict[str, Any] | None, actor: str, action: str
+    connection: AnyConnection,
+    account: ConnectAccount,
+    xid: int,
+    action: str,
+    actor: str,
+    *,
+    before: dict[str, Any] | None,
+    after: dict[str, Any],
 ) -> None:
     changes = ChangeSet(actor, xid)
     changes.record(
@@ -108,9 +121,9 @@ async def _write(
         account,
         action,
         previous_status=None if before is None else before["status"],
-        status=account_status(account),
+        status=after["status"],
         before=before,
-        after=snapshot(account),
+        after=after,
         host_id=account.user_id,
     )
     await update_rows(connection, ConnectAccount, [account], _COLUMNS)

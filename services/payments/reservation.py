@@ -228,12 +228,11 @@ class _Drafting:
         account = self.accounts.get(activity.host_id)
         if account is None or account.stripe_account_id is None:
             raise HostNotReady(requirements=["account_missing"])
-        # Across a border the host is the settlement merchant ("Cross-border payouts", "on_behalf_of").
-        abroad = account.country != self.settings.platform_country
-        hindrances = account.hindrances(on_behalf_of=abroad)
+        country = self.settings.platform_country
+        hindrances = account.hindrances(country)
         if hindrances:
             raise HostNotReady(requirements=hindrances)
-        return account, account.stripe_account_id if abroad else None
+        return account, account.stripe_account_id if account.settles(country) else None
 
     def _draft(
         self, item: PaymentReservation, operation: Operation, payer: User, activity: Activity, account: ConnectAccount,

@@ -15,6 +15,7 @@ def account(**values: Any) -> ConnectAccount:
     ready: dict[str, Any] = {
         "stripe_account_id": "acct_1",
         "type": ConnectAccountType.EXPRESS,
+        "country": "DE",
         "capabilities": {"transfers": "active", "card_payments": "active"},
     }
     return ConnectAccount(**{**ready, **values})
@@ -26,8 +27,8 @@ def entry(field: str, urgency: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("type_", [ConnectAccountType.EXPRESS, ConnectAccountType.CUSTOM])
 def test_a_host_with_active_capabilities_can_be_paid(type_: ConnectAccountType) -> None:
-    assert account(type=type_).can_be_paid
-    assert account(type=type_).hindrances(on_behalf_of=True) == []
+    assert account(type=type_).can_be_paid("DE")
+    assert account(type=type_).can_be_paid("US")
 
 
 @pytest.mark.parametrize(
@@ -60,15 +61,16 @@ def test_a_host_with_active_capabilities_can_be_paid(type_: ConnectAccountType) 
 )  # fmt: skip
 def test_a_hindrance_is_named_in_stripe_s_words(values: dict[str, Any], expected: list[str]) -> None:
     hindered = account(**values)
-    assert hindered.hindrances() == expected
-    assert not hindered.can_be_paid
+    assert hindered.hindrances("DE") == expected
+    assert not hindered.can_be_paid("DE")
 
 
 def test_requirements_alone_do_not_keep_a_host_from_being_paid() -> None:
-    assert account(requirements=[entry("individual.id_number", "CURRENTLY_DUE")]).can_be_paid
+    assert account(requirements=[entry("individual.id_number", "CURRENTLY_DUE")]).can_be_paid("DE")
 
 
 def test_card_payments_matter_only_where_the_host_is_the_settlement_merchant() -> None:
     host = account(capabilities={"transfers": "active", "card_payments": "inactive"})
-    assert host.can_be_paid
-    assert host.hindrances(on_behalf_of=True) == ["capability.card_payments"]
+    assert host.can_be_paid("DE")
+    assert not host.can_be_paid("US")
+    assert host.hindrances("US") == ["capability.card_payments"]

@@ -74,6 +74,16 @@ async def test_an_account_that_stripe_restricts_says_why(api: Api, market: Marke
     }  # fmt: skip
 
 
+async def test_a_host_abroad_cannot_be_paid_without_card_payments(
+    api: Api, market: Market, connection: AnyConnection
+) -> None:
+    await add_account(
+        connection, market.stranger, country="DE", capabilities={"transfers": "active", "card_payments": "pending"}
+    )
+    viewer = (await api.data("{ viewer { connectAccount { chargesEnabled } } }", user("stella")))["viewer"]
+    assert viewer == {"connectAccount": {"chargesEnabled": False}}
+
+
 async def test_activities_are_seen_by_everyone_with_a_token(api: Api, market: Market) -> None:
     query = "query($id: ID!) { activity(id: $id) { title seatsTaken capacity host { name } } }"
     for viewer in (user("stella"), user("nobody"), SERVICE):
