@@ -41,6 +41,11 @@ class Migration(migrations.Migration):
     dependencies = [("models", "0003_webhook_claims")]
 
     operations = [
-        *(ops.AddField(model_name="Refund", name=name, field=fields.BigIntField(default=0)) for name in COLUMNS),
+        # Rows that are there already get a value from the database alone; the models know no such default.
+        *(
+            ops.AddField(model_name="Refund", name=name, field=fields.BigIntField(default=0, db_default=0))
+            for name in COLUMNS
+        ),
+        *(ops.AlterField(model_name="Refund", name=name, field=fields.BigIntField(default=0)) for name in COLUMNS),
         RunSQL(FORWARD, reverse_sql=BACKWARD),
     ]

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import pytest
 from tortoise import Tortoise
 from tortoise.migrations.autodetector import MigrationAutodetector
@@ -14,11 +15,10 @@ from tortoise.migrations.operations import RunSQL
 
 import models.migrations
 from models import tortoise_config
+from models.base import new_id
 from tests.support.postgres import create_database, drop_database, migrate_database
 
 if TYPE_CHECKING:
-    import asyncpg
-
     from services.database import Database
     from tests.support.postgres import PostgresServer
 
@@ -151,6 +151,29 @@ async def test_a_database_that_stopped_halfway_goes_on(postgres: PostgresServer,
     await migrate_database(postgres.database(name), target=f"models.{first}")
     await migrate_database(postgres.database(name))
     await drop_database(postgres, name)
+
+
+async def test_refunds_that_were_made_before_are_told_as_stripe_made_them(postgres: PostgresServer) -> None:
+    name = await create_database(postgres, template="template0")
+    await migrate_database(postgres.database(name), target="models.0003_webhook_claims")
+    connection = await asyncpg.connect(postgres.database(name))
+    await connection.execute("SET session_replication_role = replica")  # without the rows that it refers to
+    await connection.execute(
+        """
+        INSERT INTO refunds (id, payment_id, amount_minor, currency, fee_minor, host_minor, status, origin,
+            requested_by, stripe_refund_id)
+        VALUES ($1, $1, 1000, 'USD', 100, 900, 'SUCCEEDED', 'PAYDESK', 'user:host', 're_1')
+        """,
+        new_id(),
+    )
+    await migrate_database(postgres.database(name))
+    made = await connection.fetchrow(
+        "SELECT platform_minor, transfer_reversed_minor, application_fee_refunded_minor FROM refunds"
+    )
+    await connection.close()
+    await drop_database(postgres, name)
+    assert made is not None
+    assert tuple(made) == (0, 1000, 100)
 
 
 def test_they_are_numbered_without_gaps() -> None:
