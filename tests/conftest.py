@@ -125,7 +125,9 @@ def settings(database_url: str, valkey: str, sandbox_server: str) -> Settings:
         stripe_connect_webhook_secret=(SecretStr(CONNECT_WEBHOOK_SECRET),),
         stripe_rate=2000,
         return_urls=("https://front.example/",),
+        stripe_deadline_s=0.5,
         duplicate_wait_s=10,
+        breaker_failures=10_000,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ class Sandbox:
     def __init__(self, url: str, http: httpx.AsyncClient, key: str = SECRET_KEY) -> None:
         self.url = url
         self._http = http
+        self._since = int(time.time()) - 1
         self._key = key
 
     @classmethod
@@ -87,11 +89,14 @@ class Sandbox:
         """Nothing goes wrong any more."""
         await self._ask("DELETE", "/_sandbox/faults")
 
+    async def events(self) -> list[dict[str, Any]]:
+        """The platform's events since this was opened, the oldest first."""
+        return (await self.every("/v1/events", {"created": {"gte": self._since}}))[::-1]
+
     async def events_about(self, *ids: str) -> list[dict[str, Any]]:
         """The platform's events of the objects with these ids, or of what belongs to them, the oldest first."""
-        events = await self.every("/v1/events")
         wanted = set(ids)
-        return [event for event in reversed(events) if wanted & _named(event["data"]["object"])]
+        return [event for event in await self.events() if wanted & _named(event["data"]["object"])]
 
     async def requests_to(self, path: str) -> list[dict[str, Any]]:
         """The calls of late whose path starts so, the oldest first."""
