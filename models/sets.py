@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING, Any
+import re
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 from tortoise import fields
 
+from models.base import from_record
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from asyncpg import Connection, Pool
     from asyncpg.pool import PoolConnectionProxy
     from tortoise.models import Model
 
     AnyConnection = Connection[Any] | PoolConnectionProxy[Any]
+
+Row = TypeVar("Row", bound="Model")
 
 
 def _as_json(value: Any) -> str | None:
@@ -90,3 +95,58 @@ async def update_rows(
     """Write these columns of the rows, found by id, in one statement."""
     if rows:
         await connection.execute(_update_sql(model, names), *_arrays(model, ("id", *names), rows))
+
+
+class Writes:
+    """Rows of several tables, written in one statement: one round trip, however many tables there are.
+
+    No row may be written twice. Foreign keys and triggers see the whole of it.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[str] = []
+        self._values: list[Any] = []
+
+    def insert(self, model: type[Model], rows: Sequence[Model], *, conflict: str = "") -> None:
+        """Insert rows as `insert_rows` does; what `conflict` returns is known as `inserted_` and the table's name."""
+        if rows:
+            names = _names(model)
+            sql = _insert_sql(model, names, conflict)
+            self.add(f"inserted_{model._meta.db_table}", sql, *_arrays(model, names, rows))
+
+    def update(self, model: type[Model], rows: Sequence[Model], names: tuple[str, ...]) -> None:
+        """Write these columns of the rows, found by id."""
+        if rows:
+            sql = _update_sql(model, names)
+            self.add(f"updated_{model._meta.db_table}", sql, *_arrays(model, ("id", *names), rows))
+
+    def add(self, name: str, sql: str, *values: Any) -> None:
+        """A hand-written part, whose parameters count from $1; others may read what it returns under its name."""
+        self._parts.append(f"{name} AS ({_numbered(sql, len(self._values))})")
+        self._values += values
+
+    async def run(self, connection: AnyConnection, select: str = "SELECT") -> list[Any]:
+        """Write them all; the records of `select`, which may read what the parts return."""
+        if not self._parts:
+            return []
+        return await connection.fetch(f"WITH {', '.join(self._parts)} {select}", *self._values)
+
+
+@lru_cache(maxsize=512)
+def _numbered(sql: str, before: int) -> str:
+    """A part's SQL with its parameters counted on from those before it."""
+    return re.sub(r"\$(\d+)", lambda found: f"${int(found[1]) + before}", sql) if before else sql
+
+
+@cache
+def joined_columns(model: type[Model], alias: str) -> str:
+    """A model's columns in a hand-written join, each under a name that begins with the table's alias."""
+    return ", ".join(f'{alias}."{column}" AS {alias}_{column}' for column in model._meta.fields_db_projection.values())
+
+
+def from_joined(model: type[Row], record: Mapping[str, Any], alias: str) -> Row | None:
+    """The instance among a record's `joined_columns`; None where an outer join found none."""
+    if record[f"{alias}_id"] is None:
+        return None
+    columns = model._meta.fields_db_projection.values()
+    return from_record(model, {column: record[f"{alias}_{column}"] for column in columns})

@@ -102,6 +102,8 @@ class PaymentMutations:
             return_url=input.return_url,
             idempotency_key=input.idempotency_key,
         )
+        if result.payer is not None:
+            info.context.loaders.users.prime(result.payer.id, result.payer)
         return PaymentPayload.of(result)
 
     @mutation

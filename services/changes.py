@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from models.audit import AuditEntry
 from models.base import new_id
 from models.events import Event, EventSubject
-from models.sets import insert_rows
+from models.sets import Writes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,7 +91,13 @@ class ChangeSet:
             )  # fmt: skip
         )
 
+    def add_to(self, writes: Writes) -> None:
+        """Write what was recorded together with the rows that it is about."""
+        writes.insert(Event, self.events)
+        writes.insert(AuditEntry, self.entries)
+
     async def write(self, connection: AnyConnection) -> None:
         """Write what was recorded, inside the transaction."""
-        await insert_rows(connection, Event, self.events)
-        await insert_rows(connection, AuditEntry, self.entries)
+        writes = Writes()
+        self.add_to(writes)
+        await writes.run(connection)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from models.base import new_id
-from models.ledger import LedgerAccount, LedgerAccountKind, LedgerPosting, LedgerTransaction, LedgerTransactionKind
-from models.sets import insert_rows
+from models.ledger import LedgerAccount, LedgerAccountKind, LedgerTransaction, LedgerTransactionKind
+from models.sets import Writes
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,6 +19,18 @@ if TYPE_CHECKING:
 
 # Accounts are known by what they are: two transactions that need the same new one make the same row.
 _ACCOUNTS = uuid5(NAMESPACE_URL, "paydesk:ledger:accounts")
+
+# A statement does not see the transactions that it writes itself, but it can read what it returns of them.
+_BESIDE = "UNION ALL SELECT id, reference FROM inserted_ledger_transactions"
+_SETTLEMENTS = """
+INSERT INTO ledger_settlements (id, transaction_id, stripe_account, balance_transaction_id, currency, amount_minor,
+                                fee_minor, available_on)
+SELECT v.id, t.id, v.stripe_account, v.balance_transaction_id, v.currency, v.amount_minor, v.fee_minor, v.available_on
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::timestamptz[])
+    AS v(id, reference, stripe_account, balance_transaction_id, currency, amount_minor, fee_minor, available_on)
+JOIN (SELECT id, reference FROM ledger_transactions WHERE reference = ANY($2) {}) t ON t.reference = v.reference
+ON CONFLICT DO NOTHING
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +42,13 @@ class Pot:
 
     def account(self, currency: str) -> LedgerAccount:
         """The row of this pot in a currency."""
-        id_ = uuid5(_ACCOUNTS, f"{self.kind}:{self.owner_id or ''}:{currency}")
+        id_ = _account_id(self, currency)
         return LedgerAccount(id=id_, owner_id=self.owner_id, kind=self.kind, currency=currency)
+
+
+@lru_cache(maxsize=10_000)
+def _account_id(pot: Pot, currency: str) -> UUID:
+    return uuid5(_ACCOUNTS, f"{pot.kind}:{pot.owner_id or ''}:{currency}")
 
 
 GUESTS = Pot(LedgerAccountKind.GUEST_CLEARING)
@@ -62,13 +80,23 @@ class Settlement:
     stripe_account: str = ""
 
 
+class _Posting(NamedTuple):
+    """A row of `ledger_postings`; there are many, and making the ORM's instances of them is most of their cost."""
+
+    id: UUID
+    transaction_id: UUID
+    account_id: UUID
+    amount_minor: int
+    currency: str
+
+
 @dataclass(slots=True)
 class LedgerBatch:
     """Collects movements and writes them set-wise; a reference that was posted before is left as it is."""
 
     accounts: dict[UUID, LedgerAccount] = field(default_factory=dict)
     transactions: list[LedgerTransaction] = field(default_factory=list)
-    postings: list[LedgerPosting] = field(default_factory=list)
+    postings: list[_Posting] = field(default_factory=list)
     settlements: list[Settlement] = field(default_factory=list)
 
     def move(
@@ -93,50 +121,48 @@ class LedgerBatch:
         )  # fmt: skip
         self.transactions.append(transaction)
         for pot, money in legs:
-            account = pot.account(money.currency)
-            self.accounts[account.id] = account
-            self.postings.append(
-                LedgerPosting(
-                    id=new_id(), transaction_id=transaction.id, account_id=account.id, amount_minor=money.minor,
-                    currency=money.currency,
-                )  # fmt: skip
-            )
+            account_id = _account_id(pot, money.currency)
+            if account_id not in self.accounts:
+                self.accounts[account_id] = pot.account(money.currency)
+            self.postings.append(_Posting(new_id(), transaction.id, account_id, money.minor, money.currency))
+
+    def add_to(self, writes: Writes) -> None:
+        """Write them together with the rows that they are about."""
+        if self.transactions:
+            self._add_postings(writes)
+        if self.settlements:
+            self._add_settlements(writes)
 
     async def write(self, connection: AnyConnection) -> None:
         """Write them inside the transaction that settles."""
-        if self.transactions:
-            await self._write_postings(connection)
-        if self.settlements:
-            await self._write_settlements(connection)
+        writes = Writes()
+        self.add_to(writes)
+        await writes.run(connection)
 
-    async def _write_postings(self, connection: AnyConnection) -> None:
+    def _add_postings(self, writes: Writes) -> None:
         # In one order everywhere, since two transactions may be making the same accounts.
         accounts = sorted(self.accounts.values(), key=lambda account: account.id)
-        await insert_rows(connection, LedgerAccount, accounts, conflict="ON CONFLICT DO NOTHING")
-        new = await insert_rows(
-            connection, LedgerTransaction, self.transactions,
-            conflict="ON CONFLICT (reference, occurred_at) DO NOTHING RETURNING id",
+        writes.insert(LedgerAccount, accounts, conflict="ON CONFLICT DO NOTHING")
+        writes.insert(
+            LedgerTransaction, self.transactions,
+            conflict="ON CONFLICT (reference, occurred_at) DO NOTHING RETURNING id, reference",
         )  # fmt: skip
-        written = {record["id"] for record in new}
-        await insert_rows(
-            connection, LedgerPosting, [posting for posting in self.postings if posting.transaction_id in written]
+        writes.add(
+            "inserted_ledger_postings",
+            """
+            INSERT INTO ledger_postings (id, transaction_id, account_id, amount_minor, currency)
+            SELECT v.* FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::bigint[], $5::text[])
+                AS v(id, transaction_id, account_id, amount_minor, currency)
+            WHERE v.transaction_id IN (SELECT id FROM inserted_ledger_transactions)
+            """,
+            *map(list, zip(*self.postings, strict=True)),
         )
 
-    async def _write_settlements(self, connection: AnyConnection) -> None:
+    def _add_settlements(self, writes: Writes) -> None:
         rows = self.settlements
-        await connection.execute(
-            """
-            INSERT INTO ledger_settlements (id, transaction_id, stripe_account, balance_transaction_id, currency,
-                                            amount_minor, fee_minor, available_on)
-            SELECT v.id, t.id, v.stripe_account, v.balance_transaction_id, v.currency, v.amount_minor, v.fee_minor,
-                   v.available_on
-            FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[],
-                        $8::timestamptz[])
-                AS v(id, reference, stripe_account, balance_transaction_id, currency, amount_minor, fee_minor,
-                     available_on)
-            JOIN ledger_transactions t ON t.reference = v.reference
-            ON CONFLICT DO NOTHING
-            """,
+        writes.add(
+            "inserted_ledger_settlements",
+            _SETTLEMENTS.format(_BESIDE if self.transactions else ""),
             [new_id() for _ in rows],
             [row.reference for row in rows],
             [row.stripe_account for row in rows],

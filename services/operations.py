@@ -20,7 +20,7 @@ import structlog
 
 from models.base import from_record, new_id
 from models.operations import Operation, OperationStatus, OperationStep, StepStatus
-from models.sets import insert_rows
+from models.sets import Writes, insert_rows
 from services.errors import DomainError, IdempotencyKeyReused, InvalidInput, OperationInProgress, StripeUnavailable
 from services.stripe_gateway import (
     API_VERSION,
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
+    from tortoise.models import Model
+
     from models.sets import AnyConnection
     from services.core import Services
 
@@ -47,6 +49,21 @@ REPLAYABLE_FOR = timedelta(hours=23)
 RETRY_AFTER_S = 2
 RETRY_AT_MOST_S = 600
 POLL_S = (0.05, 0.1, 0.2, 0.4, 0.5)
+
+_END = """
+UPDATE operations o SET status = CASE WHEN v.error IS NULL THEN 'SUCCEEDED' ELSE 'FAILED' END, error = v.error,
+    finished_at = now(), updated_at = now()
+FROM unnest($1::uuid[], $2::jsonb[]) AS v(id, error)
+WHERE o.id = v.id AND o.status IN ('RUNNING', 'PARKED')
+RETURNING o.*
+"""
+_ANSWER = """
+UPDATE operation_steps s SET status = v.status, stripe_request_id = v.request, stripe_object_id = v.object,
+    outcome = v.outcome, answered_at = now()
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+    AS v(operation_id, step, status, request, object, outcome)
+WHERE s.operation_id = v.operation_id AND s.step = v.step AND s.status = 'PLANNED'
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +106,8 @@ class Answers:
     by_step: dict[str, Answer] = field(default_factory=dict)
     error: DomainError | None = None
     """Why the next step could not even be planned."""
+    subject: Model | None = None
+    """What the operation acts on as it was reserved, where this process reserved it just now."""
 
     def get(self, step: str) -> Answer | None:
         """The answer to that step, if there is one."""
@@ -122,8 +141,11 @@ class OperationKind(Protocol):
             OperationInProgress leave the operation to its recovery.
         """
 
-    async def settle(self, services: Services, operation: Operation, answers: Answers) -> None:
-        """Apply the answers in one transaction that also finishes the operation (`finish`)."""
+    async def settle(self, services: Services, operation: Operation, answers: Answers) -> Ended | None:
+        """Apply the answers in one transaction that also finishes the operation (`finish`).
+
+        Returns: what that left, where it is at hand; None where it has to be read.
+        """
 
     async def find(self, services: Services, operation: Operation, step: OperationStep) -> dict[str, Any] | None:
         """Stripe's object that this step made, looked up in a strongly consistent and complete list; None where the
@@ -131,6 +153,14 @@ class OperationKind(Protocol):
 
         Raises: LookupError where no list can tell: a person has to.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An ended operation, and what it acted on as its settlement left it, where that is at hand."""
+
+    operation: Operation
+    subject: Model | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,23 +250,30 @@ async def finish(
     connection: AnyConnection, operation_ids: Sequence[UUID], *, errors: Mapping[UUID, DomainError] | None = None
 ) -> None:
     """End operations inside the settling transaction, with their recorded errors; an ended one stays as it is."""
+    writes = Writes()
+    add_ends(writes, operation_ids, errors=errors)
+    await writes.run(connection)
+
+
+def add_ends(
+    writes: Writes, operation_ids: Sequence[UUID], *, errors: Mapping[UUID, DomainError] | None = None
+) -> None:
+    """As `finish`, together with what else is settled; the rows of those that end are known as `ended`."""
     records = [
         orjson.dumps(errors[id_].to_record()).decode() if errors and id_ in errors else None for id_ in operation_ids
     ]
-    await connection.execute(
-        """
-        UPDATE operations o SET status = CASE WHEN v.error IS NULL THEN 'SUCCEEDED' ELSE 'FAILED' END, error = v.error,
-            finished_at = now(), updated_at = now()
-        FROM unnest($1::uuid[], $2::jsonb[]) AS v(id, error)
-        WHERE o.id = v.id AND o.status IN ('RUNNING', 'PARKED')
-        """,
-        list(operation_ids),
-        records,
-    )
+    writes.add("ended", _END, list(operation_ids), records)
 
 
 async def record_answers(connection: AnyConnection, steps: Sequence[tuple[UUID, str, Answer]]) -> None:
     """Store what Stripe said to steps (operation, step, answer), inside the settling transaction."""
+    writes = Writes()
+    add_answers(writes, steps)
+    await writes.run(connection)
+
+
+def add_answers(writes: Writes, steps: Sequence[tuple[UUID, str, Answer]]) -> None:
+    """As `record_answers`, together with what else is settled."""
     statuses: list[str] = []
     requests: list[str | None] = []
     objects: list[str | None] = []
@@ -252,16 +289,8 @@ async def record_answers(connection: AnyConnection, steps: Sequence[tuple[UUID, 
             requests.append(answer.request_id)
             objects.append(answer.body.get("id"))
             outcomes.append(str(answer.body.get("status") or answer.status)[:255])
-    await connection.execute(
-        """
-        UPDATE operation_steps s SET status = v.status, stripe_request_id = v.request, stripe_object_id = v.object,
-            outcome = v.outcome, answered_at = now()
-        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
-            AS v(operation_id, step, status, request, object, outcome)
-        WHERE s.operation_id = v.operation_id AND s.step = v.step AND s.status = 'PLANNED'
-        """,
-        [operation_id for operation_id, _, _ in steps],
-        [step for _, step, _ in steps],
+    writes.add(
+        "answered", _ANSWER, [operation_id for operation_id, _, _ in steps], [step for _, step, _ in steps],
         statuses, requests, objects, outcomes,
     )  # fmt: skip
 
@@ -288,17 +317,23 @@ class Operations:
 
     async def complete(
         self, services: Services, operation: Operation, *, planned: Sequence[OperationStep] = (),
-        priority: Priority = Priority.INTERACTIVE,
-    ) -> Operation:  # fmt: skip
-        """Send what is left of the operation's steps and settle it; `planned` are the steps stored at reserve.
+        subject: Model | None = None, priority: Priority = Priority.INTERACTIVE,
+    ) -> Ended:  # fmt: skip
+        """Send what is left of the operation's steps and settle it.
+
+        Args:
+            planned: the steps stored at reserve.
+            subject: what was reserved, where it is at hand.
 
         Raises: StripeUnavailable where the outcome is not known yet; the operation goes on by itself.
             OperationInProgress where only a person can tell what happened: it is parked.
         """
         finished = self._finished_here.setdefault(operation.id, asyncio.Event())
         try:
-            await self._run(services, operation, {step.step: step for step in planned}, priority)
-            return await Operation.get(id=operation.id)
+            ended = await self._run(
+                services, operation, {step.step: step for step in planned}, priority, Answers(subject=subject)
+            )
+            return ended or Ended(await Operation.get(id=operation.id))
         except (StripeUnknownOutcome, StripeNotSent) as error:
             await self._release(services, operation)
             raise StripeUnavailable(retry_after_seconds=RETRY_AFTER_S) from error
@@ -314,13 +349,16 @@ class Operations:
             self._finished_here.pop(operation.id, None)
             finished.set()
 
-    async def end(self, services: Services, claimed: Claimed, *, planned: Sequence[OperationStep] = ()) -> Operation:
+    async def end(
+        self, services: Services, claimed: Claimed, *, planned: Sequence[OperationStep] = (),
+        subject: Model | None = None,
+    ) -> Ended:  # fmt: skip
         """The ended operation of a claim: run it where it is new, wait for it where it is not.
 
         Raises: OperationInProgress; StripeUnavailable.
         """
         if claimed.new:
-            return await self.complete(services, claimed.operation, planned=planned)
+            return await self.complete(services, claimed.operation, planned=planned, subject=subject)
         return await self.wait(services, claimed.operation)
 
     async def answer(self, services: Services, claimed: Claimed, *, planned: Sequence[OperationStep] = ()) -> Operation:
@@ -328,13 +366,13 @@ class Operations:
 
         Raises: the recorded DomainError of a refused operation; OperationInProgress; StripeUnavailable.
         """
-        operation = await self.end(services, claimed, planned=planned)
+        operation = (await self.end(services, claimed, planned=planned)).operation
         error = recorded_error(operation)
         if error is not None:
             raise error
         return operation
 
-    async def wait(self, services: Services, operation: Operation) -> Operation:
+    async def wait(self, services: Services, operation: Operation) -> Ended:
         """Wait for an operation that runs elsewhere, or pick it up where nobody holds it.
 
         Raises: OperationInProgress where it takes longer than a duplicate may wait.
@@ -343,7 +381,7 @@ class Operations:
         deadline = loop.time() + self.duplicate_wait_s
         for delay in chain(POLL_S, repeat(POLL_S[-1])):
             if operation.status in {OperationStatus.SUCCEEDED, OperationStatus.FAILED}:
-                return operation
+                return Ended(operation)
             here = self._finished_here.get(operation.id)
             if here is None and operation.status is OperationStatus.RUNNING:
                 leased = await self._lease(services, operation)
@@ -361,10 +399,10 @@ class Operations:
         raise OperationInProgress(retry_after_seconds=max(1, round(self.lease.total_seconds() / 4)))
 
     async def _run(
-        self, services: Services, operation: Operation, planned: dict[str, OperationStep], priority: Priority
-    ) -> None:
+        self, services: Services, operation: Operation, planned: dict[str, OperationStep], priority: Priority,
+        answers: Answers,
+    ) -> Ended | None:  # fmt: skip
         kind = self.kinds[operation.kind]
-        answers = Answers()
         # A step that was stored at reserve is the next one by construction: nothing is read before it is sent.
         stored = dict(planned) or {
             step.step: step
@@ -389,7 +427,7 @@ class Operations:
                 )
                 await self._extend(connection, operation, services.clock())
             answers.by_step[next_step.name] = await self._answered(services, kind, operation, step, priority)
-        await kind.settle(services, operation, answers)
+        return await kind.settle(services, operation, answers)
 
     async def _answered(
         self, services: Services, kind: OperationKind, operation: Operation, step: OperationStep, priority: Priority

@@ -65,7 +65,7 @@ async def cancel_rsvp(services: Services, *, viewer: Viewer, rsvp_id: UUID, idem
             steps = await _reserve(services, connection, viewer, claimed.operation, rsvp_id)
     if claimed.new:
         services.live.wake()
-    operation = await services.operations.end(services, claimed, planned=steps)
+    operation = (await services.operations.end(services, claimed, planned=steps)).operation
     return CanceledRsvp(
         await Rsvp.get(id=rsvp_id),
         await Refund.get_or_none(id=operation.arguments["refund_id"]),

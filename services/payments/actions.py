@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from models.operations import Operation
     from models.sets import AnyConnection
     from services.core import Services
-    from services.operations import Answers
+    from services.operations import Answers, Ended
     from services.stripe_requests import StripeRequest
     from services.viewer import Viewer
 
@@ -182,12 +182,13 @@ class IntentAction:
         """There is only the one."""
         return None
 
-    async def settle(self, services: Services, operation: Operation, answers: Answers) -> None:
+    async def settle(self, services: Services, operation: Operation, answers: Answers) -> Ended | None:
         """Settle what the intent has become."""
         payment = await Payment.get(id=operation.subject_id)
-        await settle_answer(
+        settled = await settle_answer(
             services, operation, payment, self.name, answers, expired=bool(operation.arguments.get("expired"))
         )
+        return settled.ended
 
     async def find(self, services: Services, operation: Operation, step: OperationStep) -> dict[str, Any] | None:
         """The intent itself, where its state shows the call's effect."""

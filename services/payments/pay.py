@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from models.money import Money
     from models.operations import Operation, OperationStep
     from services.core import Services
-    from services.operations import Answers
+    from services.operations import Answers, Ended
     from services.viewer import Viewer
 
 KIND = "pay_for_activity"
@@ -88,7 +88,8 @@ async def pay_for_activity(
     if reserved.claimed.new:
         services.live.wake()
     planned = [reserved.step] if reserved.step is not None else []
-    return await result_of(await services.operations.end(services, reserved.claimed, planned=planned))
+    ended = await services.operations.end(services, reserved.claimed, planned=planned, subject=reserved.payment)
+    return await result_of(ended, payer=reserved.payer)
 
 
 def check_payment_method(payment_method: str) -> None:
@@ -122,10 +123,12 @@ class PayForActivity:
         )
         return PlannedStep(CREATE_INTENT, request)
 
-    async def settle(self, services: Services, operation: Operation, answers: Answers) -> None:
+    async def settle(self, services: Services, operation: Operation, answers: Answers) -> Ended | None:
         """Settle what Stripe answered; a refusal that made no payment intent cancels the payment."""
-        payment = await Payment.get(id=operation.subject_id)
-        await settle_answer(services, operation, payment, CREATE_INTENT, answers)
+        payment = answers.subject
+        if not isinstance(payment, Payment):
+            payment = await Payment.get(id=operation.subject_id)
+        return (await settle_answer(services, operation, payment, CREATE_INTENT, answers)).ended
 
     async def find(self, services: Services, operation: Operation, step: OperationStep) -> dict[str, Any] | None:
         """The payment intent among those of the guest's customer."""

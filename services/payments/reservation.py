@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from models.activities import Activity, PayoutTiming
@@ -15,7 +16,7 @@ from models.money import WIRE_AMOUNT_MAX, Money
 from models.operations import Operation, OperationStep
 from models.payments import ChargeModel, Payment, PaymentAllocation, PaymentStatus
 from models.rsvps import Rsvp, RsvpStatus
-from models.sets import insert_rows
+from models.sets import Writes, from_joined, insert_rows, joined_columns
 from models.users import User
 from services.changes import ChangeSet
 from services.errors import DomainError, HostNotReady, InvalidInput, InvalidState, NotFound, PriceChanged, SoldOut
@@ -55,30 +56,41 @@ class PaymentReservation:
 
 @dataclass(frozen=True, slots=True)
 class ReservedPayment:
-    """The claimed operation and, where it is new, its payment and first call (None: the guest is no customer yet)."""
+    """The claimed operation; where it is new its payment, payer and first call (none: the guest is no customer yet)."""
 
     claimed: Claimed
     payment: Payment | None = None
     step: OperationStep | None = None
+    payer: User | None = None
 
 
 @dataclass(slots=True)
 class _Draft:
     """The rows that one reservation writes."""
 
-    item: PaymentReservation
     operation: Operation
+    payer: User
     payment: Payment
     rsvp: Rsvp
     allocation: PaymentAllocation
     step: OperationStep | None
 
 
-_ACTIVITIES = """
-SELECT a.*, u.external_id AS host_external_id, pg_current_xact_id()::text::bigint AS xid
-FROM activities a JOIN users u ON u.id = a.host_id
-WHERE a.id = ANY($1) ORDER BY a.id FOR NO KEY UPDATE OF a
+_SEATS = """
+UPDATE activities a SET seats_taken = a.seats_taken + v.seats
+FROM unnest($1::uuid[], $2::int[]) AS v(id, seats) WHERE a.id = v.id
 """
+
+
+@cache
+def _activities() -> str:
+    return f"""
+    SELECT a.*, u.external_id AS host_external_id, pg_current_xact_id()::text::bigint AS xid,
+        {joined_columns(ConnectAccount, "c")}
+    FROM activities a JOIN users u ON u.id = a.host_id
+    LEFT JOIN connect_accounts c ON c.user_id = a.host_id AND c.deauthorized_at IS NULL
+    WHERE a.id = ANY($1) ORDER BY a.id FOR NO KEY UPDATE OF a
+    """
 
 
 class ReservePayments:
@@ -93,18 +105,14 @@ class ReservePayments:
         """An outcome for each: reserved, known already, or refused; a refusal leaves nothing behind."""
         operations = await self._claim(connection, items)
         existing = await _existing(connection, [i for i, made in zip(items, operations, strict=True) if made is None])
-        activities = await connection.fetch(_ACTIVITIES, sorted({item.activity_id for item in items}))
-        accounts = await connection.fetch(
-            "SELECT * FROM connect_accounts WHERE user_id = ANY($1) AND deauthorized_at IS NULL",
-            [record["host_id"] for record in activities],
-        )
+        activities = await connection.fetch(_activities(), sorted({item.activity_id for item in items}))
         payers = await connection.fetch(
             "SELECT * FROM users WHERE external_id = ANY($1)", list({item.payer_external_id for item in items})
         )
         draft = _Drafting(
             self.settings,
             {record["id"]: record for record in activities},
-            {record["user_id"]: from_record(ConnectAccount, record) for record in accounts},
+            {record["host_id"]: from_joined(ConnectAccount, record, "c") for record in activities},
             {record["external_id"]: from_record(User, record) for record in payers},
         )
         refused: dict[UUID, DomainError] = {}
@@ -180,7 +188,7 @@ def _outcome(
     if operation.id in refused:
         return refused[operation.id]
     draft = drafts[operation.id]
-    return ReservedPayment(Claimed(operation, new=True), draft.payment, draft.step)
+    return ReservedPayment(Claimed(operation, new=True), draft.payment, draft.step, draft.payer)
 
 
 class _Drafting:
@@ -190,7 +198,7 @@ class _Drafting:
         self,
         settings: Settings,
         activities: dict[UUID, Any],
-        accounts: dict[UUID, ConnectAccount],
+        accounts: dict[UUID, ConnectAccount | None],
         payers: dict[str, User],
     ) -> None:
         self.settings = settings
@@ -259,30 +267,25 @@ class _Drafting:
                 title=activity.title,
             )  # fmt: skip
             step = new_step(operation.id, PlannedStep(CREATE_INTENT, request))
-        return _Draft(item, operation, payment, rsvp, allocation, step)
+        return _Draft(operation, payer, payment, rsvp, allocation, step)
 
     async def write(self, connection: AnyConnection) -> None:
-        """Write what was taken in, a statement a table."""
+        """Write what was taken in, in one statement."""
         drafts = list(self.drafts.values())
         if not drafts:
             return
-        await connection.execute(
-            """
-            UPDATE activities a SET seats_taken = a.seats_taken + v.seats
-            FROM unnest($1::uuid[], $2::int[]) AS v(id, seats) WHERE a.id = v.id
-            """,
-            list(self.seats.keys()),
-            list(self.seats.values()),
-        )
         xid = next(iter(self.records.values()))["xid"]
         changes = ChangeSet("guest", xid)
         for draft in drafts:
             record_change(changes, draft.payment, "payment.created", None, actor=draft.operation.caller)
-        await insert_rows(connection, Rsvp, [draft.rsvp for draft in drafts])
-        await insert_rows(connection, Payment, [draft.payment for draft in drafts])
-        await insert_rows(connection, PaymentAllocation, [draft.allocation for draft in drafts])
-        await insert_rows(connection, OperationStep, [draft.step for draft in drafts if draft.step is not None])
-        await changes.write(connection)
+        writes = Writes()
+        writes.add("taken", _SEATS, list(self.seats.keys()), list(self.seats.values()))
+        writes.insert(Rsvp, [draft.rsvp for draft in drafts])
+        writes.insert(Payment, [draft.payment for draft in drafts])
+        writes.insert(PaymentAllocation, [draft.allocation for draft in drafts])
+        writes.insert(OperationStep, [draft.step for draft in drafts if draft.step is not None])
+        changes.add_to(writes)
+        await writes.run(connection)
 
 
 def intent_request(

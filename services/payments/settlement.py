@@ -6,19 +6,21 @@ any other, and a passing one is believed only where nothing has changed since it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from models.base import from_record, new_id
 from models.ledger import LedgerTransactionKind
+from models.operations import Operation
 from models.payments import Payment, PaymentAllocation, PaymentAttempt, PaymentStatus
 from models.rsvps import Rsvp, RsvpStatus
-from models.sets import insert_rows, update_rows
+from models.sets import Writes, from_joined, joined_columns
 from services.changes import ChangeSet
 from services.fees import fee_for_capture
 from services.ledger import FEES, GUESTS, PLATFORM, LedgerBatch, Settlement, host_balance
-from services.operations import Answer, finish, record_answers
+from services.operations import Answer, Ended, add_answers, add_ends
 from services.payments.history import record_change, snapshot
 
 if TYPE_CHECKING:
@@ -38,6 +40,16 @@ _CHANGED = (
     "stripe_payment_intent_id", "stripe_charge_id", "client_secret", "next_action", "payment_method",
     "failure_code", "failure_decline_code", "failure_message", "failure_retryable",
 )  # fmt: skip
+
+_LOCK = """
+SELECT p.*, pg_current_xact_id()::text::bigint AS xid, now() AS now FROM payments p
+WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE
+"""
+_RELEASE = """
+UPDATE activities a SET seats_taken = a.seats_taken - v.seats, updated_at = now()
+FROM (SELECT id, sum(seats)::int AS seats FROM unnest($1::uuid[], $2::int[]) AS r(id, seats) GROUP BY id) AS v
+WHERE a.id = v.id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +82,13 @@ class SettledPayment:
     payment: Payment
     changed: bool
     stale: bool
+    operation: Operation | None = None
+    """The operation, where this settlement ended it."""
+
+    @property
+    def ended(self) -> Ended | None:
+        """The operation and the payment as they are now, where this settlement ended it."""
+        return None if self.operation is None else Ended(self.operation, self.payment)
 
 
 class SettleIntents:
@@ -85,15 +104,12 @@ class SettleIntents:
         """Settle each in turn against the locked rows; several facts of one payment fold into one write."""
         batch = await self._locked(connection, items)
         outcomes = [batch.apply(item) for item in items]
-        await batch.write(connection)
         ends = [item.ends for item, outcome in zip(items, outcomes, strict=True) if item.ends and not outcome.stale]
-        if ends:
-            await record_answers(
-                connection, [(end.operation_id, step, answer) for end in ends for step, answer in end.answers]
-            )
-            errors = {end.operation_id: end.error for end in ends if end.error is not None}
-            await finish(connection, [end.operation_id for end in ends], errors=errors)
-        return list(outcomes)
+        ended = await batch.write(connection, ends)
+        return [
+            replace(outcome, operation=ended.get(item.ends.operation_id)) if item.ends else outcome
+            for item, outcome in zip(items, outcomes, strict=True)
+        ]
 
     async def _locked(self, connection: AnyConnection, items: Sequence[IntentSettlement]) -> _Batch:
         ids = sorted({item.payment_id for item in items})
@@ -109,25 +125,29 @@ class SettleIntents:
                 """,
                 ends,
             )
-        payments = await connection.fetch(
-            """
-            SELECT p.*, pg_current_xact_id()::text::bigint AS xid FROM payments p
-            WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE
-            """,
-            ids,
-        )
-        rsvps = await connection.fetch(
-            "SELECT * FROM rsvps WHERE id = ANY($1)", [record["rsvp_id"] for record in payments]
-        )
-        allocations = await connection.fetch("SELECT * FROM payment_allocations WHERE payment_id = ANY($1)", ids)
+        payments = await connection.fetch(_LOCK, ids)
+        # Read once the payments are locked: who held them may have changed these.
+        theirs = await connection.fetch(_theirs(), ids)
+        rsvps = (from_joined(Rsvp, record, "r") for record in theirs)
+        allocations = (from_joined(PaymentAllocation, record, "a") for record in theirs)
         return _Batch(
             self.clock(),
             timedelta(seconds=self.settings.hold_s),
             payments[0]["xid"],
             {record["id"]: from_record(Payment, record) for record in payments},
-            {record["id"]: from_record(Rsvp, record) for record in rsvps},
-            {record["payment_id"]: from_record(PaymentAllocation, record) for record in allocations},
+            {rsvp.id: rsvp for rsvp in rsvps if rsvp is not None},
+            {allocation.payment_id: allocation for allocation in allocations if allocation is not None},
+            written_at=payments[0]["now"],
         )
+
+
+@cache
+def _theirs() -> str:
+    return f"""
+    SELECT {joined_columns(Rsvp, "r")}, {joined_columns(PaymentAllocation, "a")} FROM payments p
+    LEFT JOIN rsvps r ON r.id = p.rsvp_id LEFT JOIN payment_allocations a ON a.payment_id = p.id
+    WHERE p.id = ANY($1)
+    """
 
 
 class _Batch:
@@ -141,8 +161,11 @@ class _Batch:
         payments: dict[UUID, Payment],
         rsvps: dict[UUID, Rsvp],
         allocations: dict[UUID, PaymentAllocation],
+        *,
+        written_at: datetime,
     ) -> None:
         self.now = now
+        self.written_at = written_at
         self.hold = hold
         self.payments = payments
         self.rsvps = rsvps
@@ -173,6 +196,7 @@ class _Batch:
         if changed:
             record_change(self.changes, payment, f"payment.{status.value.lower()}", before, actor=item.actor)
         if _columns(payment) != columns:
+            payment.updated_at = self.written_at
             self.touched[payment.id] = payment
         return SettledPayment(payment, changed=changed, stale=False)
 
@@ -291,33 +315,35 @@ class _Batch:
             payment.fee_credit_currency = charge.application_fee.currency
             payment.fee_credit_minor = charge.application_fee.minor
 
-    async def write(self, connection: AnyConnection) -> None:
-        """Write what changed, a statement a table."""
+    async def write(self, connection: AnyConnection, ends: Sequence[OperationEnd]) -> dict[UUID, Operation]:
+        """Write what changed, and end these operations, in one statement; those that ended now, by id."""
+        writes = Writes()
         if self.released:
-            await connection.execute(
-                """
-                UPDATE activities a SET seats_taken = a.seats_taken - v.seats, updated_at = now()
-                FROM (
-                    SELECT id, sum(seats)::int AS seats FROM unnest($1::uuid[], $2::int[]) AS r(id, seats) GROUP BY id
-                ) AS v
-                WHERE a.id = v.id
-                """,
-                [rsvp.activity_id for rsvp in self.released],
+            writes.add(
+                "released", _RELEASE, [rsvp.activity_id for rsvp in self.released],
                 [rsvp.quantity for rsvp in self.released],
-            )
-        await update_rows(connection, Payment, list(self.touched.values()), _CHANGED)
-        await update_rows(connection, Rsvp, list(self.touched_rsvps.values()), ("status", "hold_expires_at"))
-        await update_rows(
-            connection, PaymentAllocation, list(self.touched_allocations.values()),
+            )  # fmt: skip
+        writes.update(Payment, list(self.touched.values()), _CHANGED)
+        writes.update(Rsvp, list(self.touched_rsvps.values()), ("status", "hold_expires_at"))
+        writes.update(
+            PaymentAllocation, list(self.touched_allocations.values()),
             ("amount_minor", "transferred_minor", "stripe_transfer_id"),
         )  # fmt: skip
         attempts = sorted(self.attempts.values(), key=lambda attempt: attempt.stripe_charge_id)
-        await insert_rows(
-            connection, PaymentAttempt, attempts,
+        writes.insert(
+            PaymentAttempt, attempts,
             conflict="ON CONFLICT (stripe_charge_id) DO UPDATE SET status = excluded.status",
         )  # fmt: skip
-        await self.ledger.write(connection)
-        await self.changes.write(connection)
+        self.ledger.add_to(writes)
+        self.changes.add_to(writes)
+        if not ends:
+            await writes.run(connection)
+            return {}
+        add_answers(writes, [(end.operation_id, step, answer) for end in ends for step, answer in end.answers])
+        errors = {end.operation_id: end.error for end in ends if end.error is not None}
+        add_ends(writes, [end.operation_id for end in ends], errors=errors)
+        records = await writes.run(connection, "SELECT * FROM ended")
+        return {record["id"]: from_record(Operation, record) for record in records}
 
 
 def _columns(payment: Payment) -> tuple[Any, ...]:

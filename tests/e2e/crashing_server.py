@@ -44,20 +44,25 @@ def crash_around_the_call() -> None:
 
 
 def crash_around_the_settlement() -> None:
-    run, finish = operations.Operations._run, operations.finish
+    run, finish, add_ends = operations.Operations._run, operations.finish, operations.add_ends
 
-    async def crashing_run(self: Any, services: Any, operation: Any, *rest: Any) -> None:
-        await run(self, services, operation, *rest)
+    async def crashing_run(self: Any, services: Any, operation: Any, *rest: Any) -> Any:
+        ended = await run(self, services, operation, *rest)
         if operation.kind != "create_customer":
             die_at("settled")
+        return ended
 
     async def crashing_finish(*arguments: Any, **options: Any) -> None:
         die_at("settling")
         await finish(*arguments, **options)
 
+    def crashing_ends(*arguments: Any, **options: Any) -> None:
+        die_at("settling")
+        add_ends(*arguments, **options)
+
     operations.Operations._run = crashing_run  # type: ignore[assignment,method-assign]
-    for module in (payment_settlement, refund_settlement):
-        vars(module)["finish"] = crashing_finish
+    vars(refund_settlement)["finish"] = crashing_finish
+    vars(payment_settlement)["add_ends"] = crashing_ends
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from models.base import from_record, new_id
 from models.ledger import LedgerAccount, LedgerAccountKind, LedgerPosting
 from models.payments import Payment, PaymentStatus
 from models.rsvps import Rsvp
-from models.sets import insert_rows, update_rows
+from models.sets import Writes, from_joined, insert_rows, joined_columns, update_rows
 from models.users import User
 from models.webhook_events import WebhookEvent
 from tests.support.rows import add_activity, add_payment, add_rsvp, add_user
@@ -162,6 +162,49 @@ async def test_a_record_of_hand_written_sql_is_the_orm_s_own_instance(database: 
     ours, theirs = from_record(User, record), await User.get(id=user.id)
     for name in User._meta.fields_db_projection:
         assert getattr(ours, name) == getattr(theirs, name), name
+
+
+async def test_rows_of_several_tables_are_written_in_one_statement(connection: asyncpg.Connection[Any]) -> None:
+    host = await add_user(connection)
+    activity = await add_activity(connection, host)
+    guest = User(id=new_id(), external_id="guest", email="guest@example.com", name="Guest")
+    rsvp = Rsvp(id=new_id(), activity_id=activity.id, user_id=guest.id, quantity=2)
+    activity.title = "Cheese tasting"
+    statements: list[str] = []
+    connection.add_query_logger(lambda query: statements.append(query.query))
+    writes = Writes()
+    writes.insert(Rsvp, [rsvp])  # points at a row that the same statement makes
+    writes.insert(User, [guest], conflict="RETURNING external_id")
+    writes.update(type(activity), [activity], ("title",))
+    writes.add("seats", "UPDATE activities SET seats_taken = $1 WHERE id = $2 AND $2 <> $3", 2, new_id(), activity.id)
+    made = await writes.run(connection, "SELECT external_id FROM inserted_users")
+    assert [record["external_id"] for record in made] == ["guest"]
+    assert await connection.fetchval("SELECT user_id FROM rsvps WHERE id = $1", rsvp.id) == guest.id
+    assert await connection.fetchval("SELECT title FROM activities") == "Cheese tasting"
+    assert [statement[:4] for statement in statements[:2]] == ["WITH", "SELE"]
+
+
+async def test_nothing_to_write_is_no_statement(connection: asyncpg.Connection[Any]) -> None:
+    await connection.close()
+    writes = Writes()
+    writes.insert(User, [])
+    writes.update(User, [], ("name",))
+    assert await writes.run(connection, "SELECT * FROM inserted_users") == []
+
+
+async def test_a_join_gives_instances_of_each_model_it_joins(connection: asyncpg.Connection[Any]) -> None:
+    user = await add_user(connection)
+    record = await connection.fetchrow(
+        f"""
+        SELECT {joined_columns(User, "u")}, {joined_columns(Rsvp, "r")}
+        FROM users u LEFT JOIN rsvps r ON r.user_id = u.id
+        """
+    )
+    assert record is not None
+    assert from_joined(Rsvp, record, "r") is None
+    found = from_joined(User, record, "u")
+    assert found is not None
+    assert (found.id, found.external_id) == (user.id, user.external_id)
 
 
 @pytest.mark.parametrize("count", [1, 1000])
