@@ -36,6 +36,7 @@ def tortoise_connection(url: str, pool_size: int) -> dict[str, Any]:
             "database": unquote(parts.path.lstrip("/")),
             "minsize": 1,
             "maxsize": pool_size,
+            "reset": _no_reset,
             **({"ssl": ssl_mode[0]} if ssl_mode else {}),
         },
     }
@@ -67,8 +68,12 @@ class Database:
             await Tortoise.close_connections()
 
     async def connect(self) -> asyncpg.Connection[Any]:
-        """A connection of its own, outside the pool; the caller closes it."""
-        return await asyncpg.connect(self.url)
+        """A connection of its own, outside the pool, for statements that find rows by their keys; the caller closes it.
+
+        They are planned once. A plan made while a table was small has to be good when it has grown: it uses indexes.
+        """
+        plans = {"plan_cache_mode": "force_generic_plan", "enable_seqscan": "off"}
+        return await asyncpg.connect(self.url, server_settings=plans)
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[PoolConnectionProxy[Any]]:
