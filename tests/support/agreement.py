@@ -71,7 +71,7 @@ async def assert_always(pool: Any, sandbox: Sandbox) -> None:
         assert {id_: count for id_, count in counted.items() if count > 1} == {}, what
 
 
-async def assert_agreement(pool: Any, sandbox: Sandbox, account: str) -> None:
+async def assert_agreement(pool: Any, sandbox: Sandbox) -> None:
     """Of every payment, charge and refund between us and Stripe, and of operations and RSVPs, when all is at rest."""
     unfinished = await pool.fetch("SELECT kind, status, error FROM operations WHERE status IN ('RUNNING', 'PARKED')")
     assert unfinished == []
@@ -79,9 +79,8 @@ async def assert_agreement(pool: Any, sandbox: Sandbox, account: str) -> None:
         "SELECT type, last_error FROM webhook_events WHERE status NOT IN ('PROCESSED', 'IGNORED')"
     )
     assert unhandled == []
-    intents, charges, refunds, fees = await asyncio.gather(
-        *(sandbox.every(f"/v1/{kind}") for kind in ("payment_intents", "charges", "refunds", "application_fees"))
-    )
+    kinds = ("payment_intents", "charges", "refunds", "application_fees", "transfers")
+    intents, charges, refunds, fees, transfers = await asyncio.gather(*(sandbox.every(f"/v1/{kind}") for kind in kinds))
     payments = await Payment.all()
     by_intent = {payment.stripe_payment_intent_id: payment for payment in payments}
     assert {intent["id"] for intent in intents} == {id_ for id_ in by_intent if id_ is not None}
@@ -94,7 +93,7 @@ async def assert_agreement(pool: Any, sandbox: Sandbox, account: str) -> None:
         (charge["id"], charge["status"]) for charge in charges
     }
     await _assert_refunds(refunds, by_intent)
-    _assert_fees(payments, charges, fees)
+    await _assert_parts(pool, payments, fees, transfers)
     await _assert_rsvps(pool, payments)
 
 
@@ -121,16 +120,36 @@ async def _assert_refunds(theirs: list[dict[str, Any]], by_intent: dict[Any, Pay
     assert {refund.status.value for refund in never_made} <= {"FAILED"}
 
 
-def _assert_fees(payments: list[Payment], charges: list[dict[str, Any]], fees: list[dict[str, Any]]) -> None:
-    """The fee that was taken, of each captured payment."""
-    captured = [charge for charge in charges if charge["captured"]]
-    taken = {charge["payment_intent"]: charge["application_fee_amount"] or 0 for charge in captured}
-    kept = {fee["originating_transaction"] or fee["charge"]: fee for fee in fees}
+async def _assert_parts(
+    pool: Any, payments: list[Payment], fees: list[dict[str, Any]], transfers: list[dict[str, Any]]
+) -> None:
+    """What the platform and the host have of each captured payment, by its refunds and by the ledger too.
+
+    Of what was paid in another currency than it is transferred in, only that there is a transfer.
+    """
+    fee_of = {fee["originating_transaction"]: fee for fee in fees}
+    transfer_of = {transfer["source_transaction"]: transfer for transfer in transfers}
+    pots = await pool.fetch(
+        """
+        SELECT t.payment_id, a.kind, sum(p.amount_minor)::bigint AS minor FROM ledger_postings p
+        JOIN ledger_transactions t ON t.id = p.transaction_id JOIN ledger_accounts a ON a.id = p.account_id
+        GROUP BY 1, 2
+        """
+    )
+    held = {(pot["payment_id"], pot["kind"]): pot["minor"] for pot in pots}
     for payment in payments:
-        if payment.captured_minor:
-            assert payment.platform_fee.wire == taken[payment.stripe_payment_intent_id]
-            fee = kept.get(payment.stripe_charge_id)
-            assert (fee["amount"] if fee else 0) == payment.platform_fee.wire
+        if not payment.captured_minor:
+            continue
+        transfer = transfer_of[payment.stripe_charge_id]
+        if transfer["currency"] != payment.currency.lower():
+            continue
+        fee = fee_of.get(payment.stripe_charge_id) or {"amount": 0, "amount_refunded": 0}
+        refunds = await Refund.filter(payment_id=payment.id)
+        assert (payment.platform_fee.wire, payment.captured.wire) == (fee["amount"], transfer["amount"])
+        assert sum(refund.application_fee_refunded_minor for refund in refunds) == fee["amount_refunded"]
+        assert sum(refund.transfer_reversed_minor for refund in refunds) == transfer["amount_reversed"]
+        left = transfer["amount"] - transfer["amount_reversed"] - fee["amount"] + fee["amount_refunded"]
+        assert held.get((payment.id, "HOST_BALANCE"), 0) == left
 
 
 async def _assert_rsvps(pool: Any, payments: list[Payment]) -> None:
