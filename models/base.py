@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from tortoise.models import Model
 from uuid_utils.compat import uuid7
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 Row = TypeVar("Row", bound=Model)
 
@@ -18,6 +19,38 @@ Row = TypeVar("Row", bound=Model)
 def new_id() -> UUID:
     """A UUIDv7: unique without asking the database, and in the order of creation."""
     return uuid7()
+
+
+def new_row(model: type[Row], **values: Any) -> Row:
+    """A new instance, for hand-written SQL to write: `model(**values)` at a tenth of the cost, with values as they are.
+
+    Raises: TypeError for a name that is no column's.
+    """
+    blank, made = _blank(model)
+    row = model.__new__(model)
+    state = vars(row)
+    state.update(blank)
+    state.update(values)
+    if len(state) > len(blank):
+        raise TypeError(f"{model.__name__} has no {', '.join(values.keys() - blank.keys())}")
+    for name, make in made:
+        if name not in values:
+            state[name] = make()
+    return row
+
+
+@cache
+def _blank(model: type[Model]) -> tuple[dict[str, Any], tuple[tuple[str, Callable[[], Any]], ...]]:
+    """What a new instance holds, as the ORM makes it, and what is made anew for each."""
+    blank: dict[str, Any] = {"_partial": False, "_saved_in_db": False, "_custom_generated_pk": False}
+    made: list[tuple[str, Callable[[], Any]]] = [("_await_when_save", dict)]
+    for name in model._meta.fields_db_projection:
+        default = model._meta.fields_map[name].default
+        if callable(default):
+            made.append((name, default))
+        else:
+            blank[name] = default
+    return blank | {name: None for name, _ in made}, tuple(made)
 
 
 def from_record(model: type[Row], record: Mapping[str, Any]) -> Row:

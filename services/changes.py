@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from models.audit import AuditEntry
-from models.base import new_id
+from models.base import new_id, new_row
 from models.events import Event, EventSubject
 from models.sets import Writes
 
@@ -65,7 +65,8 @@ class ChangeSet:
             subject.version += 1
         subject.position = max(self.xid, subject.position)
         self.events.append(
-            Event(
+            new_row(
+                Event,
                 id=new_id(), subject_type=subject_type, subject_id=subject.id, version=subject.version,
                 position=subject.position, xid=self.xid, previous_status=previous_status, status=status,
                 payer_id=payer_id, host_id=host_id, activity_id=activity_id, detail=dict(after),
@@ -85,7 +86,8 @@ class ChangeSet:
     ) -> None:
         """Record an act alone; `actor` where it is not the change set's own."""
         self.entries.append(
-            AuditEntry(
+            new_row(
+                AuditEntry,
                 id=new_id(), actor=actor or self.actor, action=action, subject_type=subject_type, subject_id=subject_id,
                 before=None if before is None else dict(before), after=None if after is None else dict(after),
             )  # fmt: skip

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import NAMESPACE_URL, UUID, uuid5
 
-from models.base import new_id
+from models.base import new_id, new_row
 from models.ledger import LedgerAccount, LedgerAccountKind, LedgerTransaction, LedgerTransactionKind
 from models.sets import Writes
 
@@ -115,7 +115,8 @@ class LedgerBatch:
         legs = [(pot, money) for pot, money in legs if money]
         if not legs:
             return
-        transaction = LedgerTransaction(
+        transaction = new_row(
+            LedgerTransaction,
             id=new_id(), kind=kind, reference=reference, occurred_at=occurred_at, payment_id=payment_id,
             refund_id=refund_id, stripe_account=stripe_account, stripe_object_id=stripe_object_id,
         )  # fmt: skip

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import orjson
 import structlog
 
-from models.base import from_record, new_id
+from models.base import from_record, new_id, new_row
 from models.operations import Operation, OperationStatus, OperationStep, StepStatus
 from models.sets import Writes, insert_rows
 from services.errors import DomainError, IdempotencyKeyReused, InvalidInput, OperationInProgress, StripeUnavailable
@@ -197,7 +197,8 @@ def new_operation(
     intent: Intent, *, subject_id: UUID, leased_until: datetime, arguments: Mapping[str, Any] | None = None
 ) -> Operation:
     """The row of a new operation."""
-    return Operation(
+    return new_row(
+        Operation,
         id=new_id(), caller=intent.caller, idempotency_key=intent.idempotency_key, kind=intent.kind,
         arguments_hash=intent.arguments_hash, arguments=dict(arguments or {}), subject_id=subject_id,
         leased_until=leased_until,
@@ -217,7 +218,8 @@ def same_intent(operation: Operation, intent: Intent) -> Operation:
 def new_step(operation_id: UUID, planned: PlannedStep, *, attempt: int = 1) -> OperationStep:
     """The row of a step about to be sent."""
     request = planned.request
-    return OperationStep(
+    return new_row(
+        OperationStep,
         id=new_id(), operation_id=operation_id, step=planned.name, attempt=attempt, method=request.method,
         path=request.path, body=request.body, stripe_account=request.stripe_account, api_version=API_VERSION,
     )  # fmt: skip

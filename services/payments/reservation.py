@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from models.activities import Activity, PayoutTiming
-from models.base import from_record, new_id
+from models.base import from_record, new_id, new_row
 from models.connect_accounts import ConnectAccount
 from models.currencies import currency
 from models.money import WIRE_AMOUNT_MAX, Money
@@ -246,17 +246,20 @@ class _Drafting:
         self, item: PaymentReservation, operation: Operation, payer: User, activity: Activity, account: ConnectAccount,
         on_behalf_of: str | None, amount: Money, fee: Money,
     ) -> _Draft:  # fmt: skip
-        rsvp = Rsvp(
+        rsvp = new_row(
+            Rsvp,
             id=new_id(), activity_id=activity.id, user_id=payer.id, status=RsvpStatus.HELD, quantity=item.quantity,
             hold_expires_at=item.hold_expires_at,
         )  # fmt: skip
-        payment = Payment(
+        payment = new_row(
+            Payment,
             id=operation.subject_id, payer_id=payer.id, activity_id=activity.id, host_id=activity.host_id,
             rsvp_id=rsvp.id, charge_model=ChargeModel.DESTINATION, status=PaymentStatus.PENDING,
             currency=amount.currency, amount_minor=amount.minor, platform_fee_minor=fee.minor,
             host_amount_minor=(amount - fee).minor, capture_later=item.capture_later, on_behalf_of=on_behalf_of,
         )  # fmt: skip
-        allocation = PaymentAllocation(
+        allocation = new_row(
+            PaymentAllocation,
             id=new_id(), payment_id=payment.id, host_id=activity.host_id, stripe_account_id=account.stripe_account_id,
             amount_minor=payment.host_amount_minor, currency=amount.currency,
         )  # fmt: skip

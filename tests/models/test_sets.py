@@ -14,7 +14,7 @@ from tortoise.models import Model
 
 from models import MODULES
 from models.audit import AuditEntry
-from models.base import from_record, new_id
+from models.base import from_record, new_id, new_row
 from models.ledger import LedgerAccount, LedgerAccountKind, LedgerPosting
 from models.payments import Payment, PaymentStatus
 from models.rsvps import Rsvp
@@ -205,6 +205,27 @@ async def test_a_join_gives_instances_of_each_model_it_joins(connection: asyncpg
     found = from_joined(User, record, "u")
     assert found is not None
     assert (found.id, found.external_id) == (user.id, user.external_id)
+
+
+@pytest.mark.parametrize("model", concrete_models(), ids=lambda model: model.__name__)
+def test_a_new_row_is_what_the_orm_makes_of_the_same_values(database: Database, model: type[Model]) -> None:
+    filled = {name: value for name, value in vars(_filled(model, 1, sparse=True)).items() if not name.startswith("_")}
+    for values in (filled, {"id": filled["id"]}):
+        ours, theirs = new_row(model, **values), model(**{k: v for k, v in values.items() if v is not None})
+        assert {name: value for name, value in vars(ours).items() if name != "_custom_generated_pk"} == {
+            name: value for name, value in vars(theirs).items() if name != "_custom_generated_pk"
+        }
+
+
+def test_new_rows_share_nothing(database: Database) -> None:
+    first, second = new_row(AuditEntry), new_row(AuditEntry)
+    assert first.id != second.id
+    assert vars(first)["_await_when_save"] is not vars(second)["_await_when_save"]
+
+
+def test_a_new_row_takes_no_name_that_is_no_column_s(database: Database) -> None:
+    with pytest.raises(TypeError, match="actr"):
+        new_row(AuditEntry, actr="system:test")
 
 
 @pytest.mark.parametrize("count", [1, 1000])
