@@ -18,7 +18,7 @@ from services.database import Database
 from services.wiring import open_services
 from settings import Settings
 from tests.support.clock import Clock
-from tests.support.postgres import SETTINGS, PostgresServer, create_database, drop_database, make_template
+from tests.support.postgres import SETTINGS, Databases, PostgresServer, make_template
 from tests.support.sandbox import Sandbox
 from tests.support.shop import Shop
 
@@ -83,12 +83,18 @@ async def sandbox(sandbox_server: str) -> AsyncIterator[Sandbox]:
         await sandbox.heal()
 
 
+@pytest.fixture(scope="session")
+async def databases(postgres: PostgresServer) -> Databases:
+    """The databases that tests take turns with."""
+    return Databases(postgres)
+
+
 @pytest.fixture
-async def database_url(postgres: PostgresServer) -> AsyncIterator[str]:
-    """The URL of a migrated, empty database of this test's own."""
-    name = await create_database(postgres)
-    yield postgres.database(name)
-    await drop_database(postgres, name)
+async def database_url(databases: Databases) -> AsyncIterator[str]:
+    """The URL of a migrated, empty database that nobody else uses during the test."""
+    name = await databases.take()
+    yield databases.server.database(name)
+    await databases.give_back(name)
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
@@ -62,6 +62,67 @@ async def create_database(server: PostgresServer, *, template: str = TEMPLATE) -
 async def drop_database(server: PostgresServer, name: str) -> None:
     """Away with it, whoever is still connected."""
     await _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+_SCHEMA: Final = """
+SELECT (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_attribute), (SELECT count(*) FROM pg_constraint),
+    (SELECT count(*) FROM pg_trigger), (SELECT count(*) FROM pg_proc), (SELECT count(*) FROM pg_attrdef),
+    (SELECT count(*) FROM pg_db_role_setting)
+"""
+
+
+@dataclass(slots=True)
+class Databases:
+    """Copies of the template that tests have one after another: emptying one is much faster than copying."""
+
+    server: PostgresServer
+    _free: list[str] = field(default_factory=list)
+    _schema: tuple[int, ...] | None = None
+
+    async def take(self) -> str:
+        """An empty one; its name."""
+        return self._free.pop() if self._free else await create_database(self.server)
+
+    async def give_back(self, name: str) -> None:
+        """Empty it for the next test, or drop it where the test changed more than rows."""
+        connection = await asyncpg.connect(self.server.database(name))
+        try:
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            reusable = await self._is_as_copied(connection)
+            if reusable:
+                await _empty(connection)
+        finally:
+            await connection.close()
+        if reusable:
+            self._free.append(name)
+        else:
+            await drop_database(self.server, name)
+
+    async def _is_as_copied(self, connection: asyncpg.Connection[Any]) -> bool:
+        schema = tuple(await connection.fetchrow(_SCHEMA) or ())
+        if self._schema is None:
+            fresh = await create_database(self.server)
+            plain = await asyncpg.connect(self.server.database(fresh))
+            self._schema = tuple(await plain.fetchrow(_SCHEMA) or ())
+            await plain.close()
+            self._free.append(fresh)
+        return schema == self._schema
+
+
+async def _empty(connection: asyncpg.Connection[Any]) -> None:
+    tables = await connection.fetch(
+        "SELECT quote_ident(tablename) AS name FROM pg_tables"
+        " WHERE schemaname = 'public' AND tablename <> 'tortoise_migrations'"
+    )
+    deletes = "; ".join(f"DELETE FROM {table['name']}" for table in tables)
+    # As a replica, which asks neither triggers nor foreign keys: even what is append only goes.
+    await connection.execute(
+        f"SET session_replication_role = replica; {deletes};"
+        " INSERT INTO stream_epochs (id, epoch) VALUES (gen_random_uuid(), 1)"
+    )
 
 
 async def _execute(server: PostgresServer, statement: str) -> None:
