@@ -113,8 +113,8 @@ def test_nothing_is_done_at_import() -> None:
     for path, tree in trees(*LAYERS):
         for node in tree.body:
             value = getattr(node, "value", None)
-            calls = [call for call in ast.walk(value) if isinstance(call, ast.Call)] if isinstance(value, ast.expr) else []
-            names = [ast.unparse(call.func) for call in calls]
+            parts = ast.walk(value) if isinstance(value, ast.expr) else ()
+            names = [ast.unparse(part.func) for part in parts if isinstance(part, ast.Call)]
             found += [f"{named(path)}:{node.lineno}: {name}" for name in names if doing.search(name)]
     assert found == []
 
