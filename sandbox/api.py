@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import logging
 import re
 import socket
 import struct
@@ -27,7 +28,7 @@ from sandbox.operations import Call, Operation, Router
 from sandbox.resources.accounts import no_access
 from sandbox.store import SavedAnswer
 from sandbox.validation import Validator
-from sandbox.work import Origin
+from sandbox.work import Origin, Work
 
 if TYPE_CHECKING:
     from sandbox.engine import Engine
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_log: Final = logging.getLogger("sandbox")
 
 _KEY: Final = re.compile(r"(sk|rk)_test_\w{1,250}$")
 _VERSION: Final = re.compile(r"\d{4}-\d{2}-\d{2}(\.\w+)?$")
@@ -90,6 +93,8 @@ class ApiApp:
             answer = await self._answer(request)
         except ApiError as error:
             answer = _error_answer(error, request)
+        except Exception as error:  # noqa: BLE001 -- whatever goes wrong in here, the client gets Stripe's JSON
+            answer = _error_answer(_own_mistake(error, request), request)
         self._note(request, answer)
         if answer.resets:
             reset(scope)
@@ -184,24 +189,22 @@ class ApiApp:
                 return Answer(0, b"", resets=True) if fate.reset_after else answer
         status, body, is_saved = 200, b"", True
         work = self._engine.work(platform, account, Origin(request.id, key), _base_url(request))
+        error = server_error() if fate.error else None
         try:
-            if fate.error:
-                raise server_error()
-            typed = self._validator.check(operation.params, params, version)
-            call = Call(work, typed, path, version)
-            result = operation.handler(call)
-            result = expand(work, shown(work, result), typed["expand"]) if typed.get("expand") else shown(work, result)
-            if fate.error_after:
-                raise _after_effect()
-            body = orjson.dumps(result)
-        except ApiError as error:
+            if error is None:
+                body = self._perform(work, operation, path, params, version)
+                error = _after_effect() if fate.error_after else None
+        except ApiError as refusal:
+            error = refusal
+        except Exception as mistake:  # noqa: BLE001 -- nothing of it is kept, and the key remembers the answer
+            error = _own_mistake(mistake, request)
+        answer_headers = []
+        if error is not None:
             if not error.keeps_changes:
                 work = self._engine.work(platform, account)
             status, is_saved = error.status, error.is_saved
             answer_headers = list(error.headers)
             body = orjson.dumps(error.body(request.id))
-        else:
-            answer_headers = []
         if key is not None and is_saved:
             self._engine.store.save_answer(
                 account, key, SavedAnswer(fingerprint, status, body, request.id, int(time.time()))
@@ -210,6 +213,17 @@ class ApiApp:
         if fate.reset_after:
             return Answer(0, b"", resets=True)
         return Answer(status, body, answer_headers)
+
+    def _perform(self, work: Work, operation: Operation, path: dict[str, str], params: Json, version: str) -> bytes:
+        typed = self._validator.check(operation.params, params, version)
+        result = shown(work, operation.handler(Call(work, typed, path, version)))
+        return orjson.dumps(expand(work, result, typed["expand"]) if typed.get("expand") else result)
+
+
+def _own_mistake(error: Exception, request: Request) -> ApiError:
+    """What Stripe answers where the mistake is its own; here the log says which it was."""
+    _log.error("%s %s failed", request.method, request.path, exc_info=error)
+    return server_error()
 
 
 def _after_effect() -> ApiError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -11,6 +12,7 @@ from starlette.routing import Route
 
 from sandbox.errors import ApiError, Json
 from sandbox.expansion import shown
+from sandbox.faults import server_error
 from sandbox.resources import confirmation, onboarding, payment_intents, refunds, setup_intents
 from sandbox.test_cards import BANK_DECLINES
 from sandbox.work import Work
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 _Action = Callable[[Work, str, Json], Json]
 _FLUSH_S: Final = 10.0
+_log: Final = logging.getLogger("sandbox")
 
 
 def routes(engine: Engine, api: ApiApp) -> list[Route]:
@@ -56,6 +59,9 @@ def _guarded(endpoint: Callable[[Request], Awaitable[Json]]) -> Callable[[Reques
             status, body = 200, await endpoint(request)
         except ApiError as error:
             status, body = error.status, error.body("req_sandbox")
+        except Exception as error:  # noqa: BLE001 -- the answer is JSON whatever happens
+            _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+            status, body = 500, server_error().body("req_sandbox")
         return Response(orjson.dumps(body), status, media_type="application/json")
 
     return answer
@@ -144,7 +150,12 @@ def _onboard(work: Work, id_: str, params: Json) -> Json:
 
 def _restrict(work: Work, id_: str, params: Json) -> Json:
     due = params.get("requirements") or params.get("currently_due") or ["individual.verification.document"]
-    return onboarding.restrict(work, id_, due=list(due), disabled_reason=params.get("disabled_reason"))
+    if not isinstance(due, list) or not all(isinstance(name, str) for name in due):
+        raise ApiError("requirements is a list of names.")
+    deadline = params.get("current_deadline")
+    if deadline is not None and not isinstance(deadline, int):
+        raise ApiError("current_deadline is in seconds since the epoch.")
+    return onboarding.restrict(work, id_, due=due, disabled_reason=params.get("disabled_reason"), deadline=deadline)
 
 
 def _enable(work: Work, id_: str, _params: Json) -> Json:

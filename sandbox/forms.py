@@ -48,6 +48,6 @@ def _lists(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     items = {name: _lists(item) for name, item in value.items()}
-    if all(name.isdigit() for name in items):
+    if all(name.isdecimal() for name in items):
         return [items[name] for name in sorted(items, key=int)]
     return items

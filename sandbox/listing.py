@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from sandbox.errors import Json, invalid, missing_object
-from sandbox.store import LINKS
+from sandbox.tables import LINKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -14,63 +14,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from sandbox.tables import LINKS, SCHEMA
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from sandbox.errors import Json
 
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS objects (
-    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL, kind TEXT NOT NULL,
-    created INTEGER NOT NULL, listed INTEGER NOT NULL, body BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS objects_in_order ON objects (account, kind, created, seq) WHERE listed;
-CREATE TABLE IF NOT EXISTS links (
-    account TEXT NOT NULL, field TEXT NOT NULL, value TEXT NOT NULL, seq INTEGER NOT NULL,
-    PRIMARY KEY (account, field, value, seq)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS events (
-    seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL, type TEXT NOT NULL,
-    created INTEGER NOT NULL, body BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS events_in_order ON events (account, created, seq);
-CREATE TABLE IF NOT EXISTS deliveries (
-    id INTEGER PRIMARY KEY, event TEXT NOT NULL, endpoint TEXT NOT NULL, attempt INTEGER NOT NULL, due REAL NOT NULL
-);
-CREATE INDEX IF NOT EXISTS deliveries_by_event ON deliveries (event);
-CREATE TABLE IF NOT EXISTS timers (
-    id INTEGER PRIMARY KEY, due REAL NOT NULL, account TEXT NOT NULL, action TEXT NOT NULL, subject TEXT NOT NULL
-);
-CREATE TABLE IF NOT EXISTS answers (
-    account TEXT NOT NULL, key TEXT NOT NULL, request TEXT NOT NULL, status INTEGER NOT NULL, body BLOB NOT NULL,
-    request_id TEXT NOT NULL, created INTEGER NOT NULL, PRIMARY KEY (account, key)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS balances (
-    account TEXT NOT NULL, currency TEXT NOT NULL, available_on INTEGER NOT NULL, amount INTEGER NOT NULL,
-    PRIMARY KEY (account, currency, available_on)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-"""
 _CACHED: Final = 20_000
 _PAGE: Final = 200
-
-# What objects are listed by. Other filters are tried on each object.
-LINKS: Final[dict[str, tuple[str, ...]]] = {
-    "payment_intent": ("customer",),
-    "charge": ("payment_intent", "customer", "transfer_group"),
-    "refund": ("payment_intent", "charge"),
-    "transfer": ("transfer_group", "source_transaction", "destination"),
-    "transfer_reversal": ("transfer",),
-    "application_fee": ("charge",),
-    "fee_refund": ("fee",),
-    "balance_transaction": ("source",),
-    "payment_method": ("customer",),
-    "setup_intent": ("customer",),
-    "person": ("account",),
-    "bank_account": ("account",),
-    "account_link": ("account",),
-}
 
 
 @dataclass(slots=True)
@@ -140,7 +93,7 @@ class Store:
         self._sql.execute("PRAGMA synchronous = NORMAL")
         self._sql.execute("PRAGMA wal_autocheckpoint = 8000")
         self._sql.execute("PRAGMA cache_size = -65536")
-        self._sql.executescript(_SCHEMA)
+        self._sql.executescript(SCHEMA)
         # As long as Stripe keeps them: keys for a day, events for thirty.
         self._sql.execute("DELETE FROM answers WHERE created < unixepoch() - 86400")
         self._sql.execute("DELETE FROM events WHERE created < unixepoch() - 30 * 86400")
@@ -242,12 +195,8 @@ class Store:
     def write(self, rows: Sequence[tuple[str, Row, bool]]) -> None:
         """Write objects: id, row, whether it is new."""
         self.begin()
-        self._sql.executemany(
-            "INSERT INTO objects (seq, id, account, kind, created, listed, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (seq) DO UPDATE SET listed = excluded.listed, body = excluded.body",
-            [(r.seq, id_, r.account, r.kind, r.created, r.listed, orjson.dumps(r.body)) for id_, r, _ in rows],
-        )
         links = []
+        # Before the objects: what one was linked to until now may be on disk alone.
         for id_, row, is_new in rows:
             known = None if is_new else self.row(id_)
             for field in LINKS.get(row.kind, ()):
@@ -261,6 +210,11 @@ class Store:
                     links.append((row.account, f"{row.kind}.{field}", value, row.seq))
         if links:
             self._sql.executemany("INSERT OR IGNORE INTO links VALUES (?, ?, ?, ?)", links)
+        self._sql.executemany(
+            "INSERT INTO objects (seq, id, account, kind, created, listed, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (seq) DO UPDATE SET listed = excluded.listed, body = excluded.body",
+            [(r.seq, id_, r.account, r.kind, r.created, r.listed, orjson.dumps(r.body)) for id_, r, _ in rows],
+        )
         for id_, row, _ in rows:
             self._keep(id_, row)
 

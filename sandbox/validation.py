@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import re
+import types
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final, Literal, NotRequired, Required, Union, get_args, get_origin
 
 from stripe._request_options import RequestOptions
+from stripe._stripe_object import UntypedStripeObject
 from typing_extensions import get_type_hints, is_typeddict
 
 from sandbox.errors import ApiError, invalid, missing_param
@@ -101,7 +103,8 @@ def _check_of(type_: Any) -> Check:
         return _check_of(get_args(type_)[0])
     if is_typeddict(type_):
         return _typed_dict(type_)
-    if origin is Union:
+    # `Class | int` in the package's types is the one, `Union[Class, int]` the other.
+    if origin in (Union, types.UnionType):
         return _union(get_args(type_))
     if origin is Literal:
         return _enum(get_args(type_))
@@ -118,7 +121,8 @@ def _union(types: tuple[Any, ...]) -> Check:
     for type_ in types:
         if get_origin(type_) is Literal:
             literals += get_args(type_)
-        elif type_ is not type(None):
+        # An object of the package's own may stand for a hash; on the wire both are one.
+        elif type_ is not type(None) and get_origin(type_) is not UntypedStripeObject:
             others.append(type_)
     may_unset = "" in literals
     named = tuple(value for value in literals if value != "")

@@ -1,0 +1,163 @@
+"""Whatever is asked, the answer is Stripe's: JSON, and never a 500 of the sandbox's own."""
+
+from __future__ import annotations
+
+import importlib
+import random
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import orjson
+import pytest
+import stripe.params
+
+from sandbox.api import ApiApp
+from sandbox.app import SandboxApp
+from sandbox.catalogue import OPERATIONS
+from sandbox.engine import Engine, Options
+from sandbox.resources import onboarding
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sandbox.operations import Operation
+
+VALUES = (
+    "", "x", "1", "-1", "0", "²", "\uff11\uff12", "true", "usd", "9" * 15, "9" * 30, "\x00", "é" * 300, "pm_card_visa", "card",
+    "1.5", "US", "2026-01-01",
+)  # fmt: skip
+EXPRESS = {
+    "country": "US", "controller[losses][payments]": "application", "controller[fees][payer]": "application",
+    "controller[stripe_dashboard][type]": "express", "capabilities[transfers][requested]": "true",
+}  # fmt: skip
+PAID = {
+    "amount": 5_000, "currency": "usd", "confirm": "true", "payment_method": "pm_card_bypassPending",
+    "automatic_payment_methods[enabled]": "true", "automatic_payment_methods[allow_redirects]": "never",
+}  # fmt: skip
+
+
+class InProcess:
+    """The API without a network."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def ask(self, method: str, path: str, params: Any = ()) -> tuple[int, dict[str, Any]]:
+        encoded = urlencode(params).encode()
+        answer: dict[str, Any] = {}
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"" if method == "GET" else encoded, "more_body": False}
+
+        async def send(message: Any) -> None:
+            answer.update(message)
+
+        await self.app(
+            {
+                "type": "http", "method": method, "path": path, "query_string": encoded if method == "GET" else b"",
+                "headers": [(b"authorization", b"Bearer sk_test_any_request")],
+            }, receive, send,
+        )  # fmt: skip
+        return answer["status"], orjson.loads(answer["body"])
+
+    async def made(self, path: str, **params: Any) -> dict[str, Any]:
+        status, body = await self.ask("POST", path, params)
+        assert status == 200, body
+        return body
+
+
+def names_of(operation: Operation) -> tuple[list[str], list[str]]:
+    """The parameters that it takes, and those that it needs."""
+    if operation.params is None:
+        return ["expand"], []
+    name = "".join(part.title() for part in operation.params.split("_")) + "Params"
+    params = getattr(importlib.import_module(f"{stripe.params.__name__}._{operation.params}_params"), name)
+    return list(params.__annotations__) or ["expand"], list(params.__required_keys__)
+
+
+async def things(api: InProcess, app: SandboxApp) -> dict[str, str]:
+    """One of each kind, by the names that paths have for them."""
+    account = await api.made("/v1/accounts", **EXPRESS)
+    work = app.engine.work_on(account["id"])
+    assert work is not None
+    onboarding.onboard(work, account["id"])
+    await app.engine.finish(work)
+    connected = {"transfer_data[destination]": account["id"], "application_fee_amount": 100}
+    intent = await api.made("/v1/payment_intents", **PAID, **connected)
+    charge = (await api.ask("GET", f"/v1/charges/{intent['latest_charge']}"))[1]
+    refund = await api.made("/v1/refunds", payment_intent=intent["id"], amount=100)
+    return {
+        "account": account["id"], "customer": (await api.made("/v1/customers"))["id"], "intent": intent["id"],
+        "charge": charge["id"], "refund": refund["id"], "transfer": charge["transfer"],
+        "fee": charge["application_fee"], "id": charge["balance_transaction"], "nothing": "nope",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_no_parameters_break_an_operation(tmp_path: Path, seed: int) -> None:
+    app = SandboxApp(Options(tmp_path))
+    api, dice = InProcess(app), random.Random(seed)
+    async with app.engine.running():
+        ids = await things(api, app)
+        values = (*VALUES, *ids.values())
+        for operation in OPERATIONS:
+            names, needed = names_of(operation)
+            for _ in range(12):
+                parts = operation.path.split("/")
+                path = "/".join(
+                    ids.get(part[1:-1], "") or dice.choice(list(ids.values())) if part.startswith("{") else part
+                    for part in parts
+                )
+                chosen = [*needed, *dice.choices(names, k=dice.randint(0, 4))]
+                endings = ("", "", "", "[]", "[0]", "[²]", "[", "[gte]", "[enabled]", "[a][b]")
+                params = [(name + dice.choice(endings), dice.choice(values)) for name in chosen]
+                status, body = await api.ask(operation.method, path, params)
+                assert status < 500, (operation.method, path, params)
+                assert (status == 200) == ("error" not in body)
+
+
+BY_TIME = sorted(op.path for op in OPERATIONS if "{" not in op.path and "created" in names_of(op)[0])
+
+
+@pytest.mark.parametrize("path", BY_TIME)
+async def test_a_time_that_is_none_is_refused_by_name(tmp_path: Path, path: str) -> None:
+    app = SandboxApp(Options(tmp_path))
+    api = InProcess(app)
+    async with app.engine.running():
+        for name, value in (("created[gte]", "x"), ("created", "yesterday"), ("created[lt]", "9" * 30)):
+            status, body = await api.ask("GET", path, {name: value})
+            assert (status, body["error"]["param"]) == (400, name)
+            assert body["error"]["code"] == "parameter_invalid_integer"
+
+
+async def test_a_mistake_of_its_own_is_stripes_500(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Engine):
+        def work(self, *_: Any, **__: Any) -> Any:
+            raise ZeroDivisionError
+
+    engine = Broken(Options(tmp_path))
+    status, body = await InProcess(ApiApp(engine)).ask("GET", "/v1/balance")
+    assert (status, body["error"]["type"]) == (500, "api_error")
+    assert "GET /v1/balance failed" in caplog.text
+    engine.store.close()
+
+
+async def test_lists_are_newest_first_within_one_second_and_page_both_ways(tmp_path: Path) -> None:
+    app = SandboxApp(Options(tmp_path))
+    api = InProcess(app)
+    async with app.engine.running():
+        made = [(await api.made("/v1/customers"))["id"] for _ in range(7)]
+        newest = made[::-1]
+
+        async def page(**params: Any) -> tuple[list[str], bool]:
+            status, body = await api.ask("GET", "/v1/customers", {"limit": 3, **params})
+            assert status == 200
+            return [item["id"] for item in body["data"]], body["has_more"]
+
+        assert await page() == (newest[:3], True)
+        assert await page(starting_after=newest[2]) == (newest[3:6], True)
+        assert await page(starting_after=newest[5]) == (newest[6:], False)
+        assert await page(ending_before=newest[6]) == (newest[3:6], True)
+        assert await page(ending_before=newest[3]) == (newest[:3], False)
+        events = (await api.ask("GET", "/v1/events", {"type": "customer.created", "limit": 100}))[1]["data"]
+        assert [event["data"]["object"]["id"] for event in events] == newest
