@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from sandbox.delivery import Deliveries
 from sandbox.errors import ApiError, Json
 from sandbox.faults import Faults
-from sandbox.resources import confirmation, payment_intents, refunds
-from sandbox.resources.accounts import platform_body
+from sandbox.resources import confirmation, onboarding, payment_intents, refunds
+from sandbox.resources.account_bodies import platform_body
 from sandbox.resources.payment_methods import behaviour
 from sandbox.resources.webhook_endpoints import make, wants
 from sandbox.store import Row, Store, Timer
@@ -226,4 +226,5 @@ ACTIONS: Final[dict[str, Callable[[Work, str], None]]] = {
     "settle_refund": _settle_refund,
     "fail_refund": _fail_refund,
     "expire_authorization": _expire,
+    "pass_deadline": onboarding.pass_deadline,
 }

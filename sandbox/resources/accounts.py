@@ -7,9 +7,10 @@ from typing import Any, Final
 from sandbox import money
 from sandbox.errors import ApiError, Json, invalid, missing_object, missing_param
 from sandbox.ids import new_account_id
-from sandbox.listing import as_list, list_objects
+from sandbox.listing import list_objects
 from sandbox.operations import Call, Operation, new_metadata, update_metadata
 from sandbox.resources import requirements
+from sandbox.resources.account_bodies import account_body, no_requirements
 from sandbox.resources.bodies import bank_account_body, person_body, update_person
 from sandbox.work import Work, copied, visible
 
@@ -38,69 +39,6 @@ def own(work: Work, id_: str) -> Json:
     return body
 
 
-def platform_body(id_: str, country: str, now: int) -> Json:
-    """The platform's own account, which can do everything."""
-    body = _body(id_, country, now, email=f"platform@{id_.removeprefix('acct_').lower()}.example")
-    body.update(
-        charges_enabled=True, payouts_enabled=True, details_submitted=True, business_type="company", type="standard"
-    )
-    body["controller"] = {"type": "account"}
-    body["capabilities"] = {"card_payments": "active", "transfers": "active", "us_bank_account_ach_payments": "active"}
-    body["business_profile"]["name"] = body["settings"]["dashboard"]["display_name"] = "Sandbox platform"
-    body["settings"]["card_payments"]["statement_descriptor_prefix"] = "SANDBOX"
-    body["settings"]["payments"]["statement_descriptor"] = "SANDBOX PLATFORM"
-    body["_owner"] = None
-    return body
-
-
-def _body(id_: str, country: str, now: int, *, email: str | None) -> Json:
-    return {
-        "id": id_, "object": "account",
-        "business_profile": {
-            "annual_revenue": None, "estimated_worker_count": None, "mcc": None,
-            "minority_owned_business_designation": None, "name": None, "product_description": None,
-            "support_address": None, "support_email": None, "support_phone": None, "support_url": None, "url": None,
-        },
-        "business_type": None, "capabilities": {}, "charges_enabled": False, "controller": {}, "country": country,
-        "created": now, "default_currency": money.country_currency(country), "details_submitted": False, "email": email,
-        "external_accounts": as_list([], f"/v1/accounts/{id_}/external_accounts"),
-        "future_requirements": _no_requirements(), "groups": {"payments_pricing": None}, "metadata": {},
-        "payouts_enabled": False, "requirements": _no_requirements(), "settings": _settings(),
-        "tos_acceptance": {"date": None, "ip": None, "user_agent": None}, "type": "none",
-        "_external_accounts": [], "_company": {}, "_requested": {}, "_forced_due": [], "_disabled": None,
-        "_deauthorized": False, "_by_type": True,
-    }  # fmt: skip
-
-
-def _settings() -> Json:
-    return {
-        "bacs_debit_payments": {"display_name": None, "service_user_number": None},
-        "branding": {"icon": None, "logo": None, "primary_color": None, "secondary_color": None},
-        "card_issuing": {"tos_acceptance": {"date": None, "ip": None}},
-        "card_payments": {
-            "decline_on": {"avs_failure": False, "cvc_failure": False}, "statement_descriptor_prefix": None,
-            "statement_descriptor_prefix_kana": None, "statement_descriptor_prefix_kanji": None,
-        },
-        "dashboard": {"display_name": None, "timezone": "Etc/UTC"},
-        "invoices": {"default_account_tax_ids": None, "hosted_payment_method_save": "never"},
-        "payments": {
-            "statement_descriptor": None, "statement_descriptor_kana": None, "statement_descriptor_kanji": None,
-        },
-        "payouts": {
-            "debit_negative_balances": True, "schedule": {"delay_days": 2, "interval": "daily"},
-            "statement_descriptor": None,
-        },
-        "sepa_debit_payments": {},
-    }  # fmt: skip
-
-
-def _no_requirements() -> Json:
-    return {
-        "alternatives": [], "current_deadline": None, "currently_due": [], "disabled_reason": None, "errors": [],
-        "eventually_due": [], "past_due": [], "pending_verification": [],
-    }  # fmt: skip
-
-
 def create(call: Call) -> Json:
     """ "Create an account", by its controller properties or its older type."""
     work, params = call.work, call.params
@@ -108,7 +46,7 @@ def create(call: Call) -> Json:
     if money.country_currency(country) is None:
         raise invalid(f"{country} is not currently supported by Stripe.", "country", "country_unsupported")
     id_ = new_account_id()
-    body = _body(id_, country, work.now, email=call.given("email"))
+    body = account_body(id_, country, work.now, email=call.given("email"))
     body["_owner"] = work.platform
     body["metadata"] = new_metadata(params)
     body["controller"], body["type"] = _controller(params)
@@ -169,9 +107,11 @@ def request_capability(body: Json, capability: str, now: int) -> None:
 def apply(call: Call, body: Json) -> None:
     """Take what a create or an update says of an account."""
     params = call.params
-    for name in ("business_type", "email", "default_currency"):
+    for name in ("business_type", "email"):
         if name in params:
             body[name] = call.given(name)
+    if call.given("default_currency"):
+        body["default_currency"] = money.check_currency(params["default_currency"], "default_currency")
     for name in ("business_profile", "tos_acceptance"):
         if isinstance(params.get(name), dict):
             body[name].update({key: value if value != "" else None for key, value in params[name].items()})
@@ -254,18 +194,21 @@ def refresh(work: Work, body: Json, *, silently: bool = False) -> None:
     """
     persons = work.listed("person", account=body["id"])
     due = requirements.due(body, persons) if not body["_disabled"] else []
+    deadline = body.get("_deadline") or 0
+    late = [name for name in due if deadline <= work.now or name not in body["_forced_due"]]
     before = dict(body["capabilities"])
     rejected = body["_disabled"]
     for name in body["_requested"]:
-        missing = rejected or any(_stops(name, item) for item in due)
+        missing = rejected or any(_stops(name, item) for item in late)
         unable = name != "transfers" and money.is_cross_border_only(body["country"])
         body["capabilities"][name] = "inactive" if missing or unable else "active"
     body["details_submitted"] = body["details_submitted"] or not due
     body["charges_enabled"] = body["capabilities"].get("card_payments") == "active"
-    body["payouts_enabled"] = not due and not rejected and bool(body["_external_accounts"])
-    reason = rejected or ("requirements.past_due" if due else None)
+    body["payouts_enabled"] = not late and not rejected and bool(body["_external_accounts"])
+    reason = rejected or ("requirements.past_due" if late else None)
     body["requirements"].update(
-        currently_due=due, eventually_due=due, past_due=due, disabled_reason=reason, current_deadline=None,
+        currently_due=due, eventually_due=due, past_due=late, disabled_reason=reason,
+        current_deadline=deadline if len(late) < len(due) else None,
         errors=[
             {"code": "verification_failed_other", "reason": "This has to be provided again.", "requirement": name}
             for name in body["_forced_due"] if name in due
@@ -289,13 +232,14 @@ def capability(account: Json, name: str) -> Json:
     """One capability of an account ("The Capability object")."""
     requested_at = account["_requested"].get(name)
     due = [item for item in account["requirements"]["currently_due"] if _stops(name, item)] if requested_at else []
-    reason = account["_disabled"] or ("requirements.fields_needed" if due else None)
-    empty = dict(_no_requirements().items())
+    late = [item for item in due if item in account["requirements"]["past_due"]]
+    reason = account["_disabled"] or ("requirements.fields_needed" if late else None)
+    empty = no_requirements()
     return {
         "id": name, "object": "capability", "account": account["id"], "future_requirements": empty,
         "requested": requested_at is not None, "requested_at": requested_at,
         "requirements": {
-            **_no_requirements(), "currently_due": due, "eventually_due": due, "past_due": due,
+            **no_requirements(), "currently_due": due, "eventually_due": due, "past_due": late,
             "disabled_reason": reason
         },
         "status": account["capabilities"].get(name, "unrequested"),

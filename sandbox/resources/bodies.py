@@ -113,13 +113,16 @@ def bank_account_body(account: Json, details: Any, metadata: dict[str, str]) -> 
             "You must supply either a card, customer, PII data, bank account, or account legal entity to create a "
             "token."
         )
-    currency = str(details.get("currency") or money.country_currency(country) or account["default_currency"])
+    currency = money.check_currency(
+        str(details.get("currency") or money.country_currency(country) or account["default_currency"]),
+        "external_account[currency]",
+    )
     return {
         "id": new_id("ba"), "object": "bank_account", "account": account["id"],
         "account_holder_name": details.get("account_holder_name"),
         "account_holder_type": details.get("account_holder_type"), "account_type": None,
         "available_payout_methods": ["standard"], "bank_name": "STRIPE TEST BANK", "country": country,
-        "currency": currency.lower(), "default_for_currency": True,
+        "currency": currency, "default_for_currency": True,
         "fingerprint": sha256(number.encode()).hexdigest()[:16],
         "future_requirements": _nothing_due(), "last4": number[-4:], "metadata": metadata,
         "requirements": _nothing_due(), "routing_number": details.get("routing_number") or "110000000",

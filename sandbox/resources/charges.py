@@ -163,7 +163,7 @@ def _to_host(work: Work, charge: Json, settled_in: str, available_on: int) -> No
     # The host's payment and the fee name each other.
     host, fee, payment_id = charge["transfer_data"]["destination"], None, new_id("py")
     wanted = charge["transfer_data"]["amount"]
-    amount = charge["amount_captured"] if wanted is None else wanted
+    amount = charge["amount_captured"] if wanted is None else min(wanted, charge["amount_captured"])
     if charge["application_fee_amount"]:
         fee = application_fees.make(
             work, account=host, amount=charge["application_fee_amount"], currency=charge["currency"],

@@ -26,7 +26,7 @@ def onboard(work: Work, account: str, *, first_name: str | None = None, last_nam
     """Fill in everything that is asked for."""
     body = work.edit("account", account, work.platform)
     before = copied(body)
-    body["_forced_due"], body["_disabled"] = [], None
+    body["_forced_due"], body["_disabled"], body["_deadline"] = [], None, None
     body["business_type"] = body["business_type"] or "individual"
     if body["business_type"] != "individual":
         _fill_company(body)
@@ -75,14 +75,30 @@ def _fill_person(work: Work, body: Json, first_name: str | None, last_name: str 
     work.emit_updated("person.updated", person, before, account=body["id"])
 
 
-def restrict(work: Work, account: str, *, due: list[str], disabled_reason: str | None) -> Json:
-    """Ask for more, as Stripe does when a check fails, or switch the account off."""
+def restrict(
+    work: Work, account: str, *, due: list[str], disabled_reason: str | None, deadline: int | None = None
+) -> Json:
+    """Ask for more, as Stripe does when a check fails, or switch the account off.
+
+    Args:
+        deadline: seconds since the epoch; until then the account can do what it could.
+    """
     body = work.edit("account", account, work.platform)
     before = copied(body)
-    body["_forced_due"], body["_disabled"] = due, disabled_reason
+    body["_forced_due"], body["_disabled"], body["_deadline"] = due, disabled_reason, deadline
     refresh(work, body)
     work.emit_updated("account.updated", body, before, account=account)
+    if deadline is not None and deadline > work.now:
+        work.later("pass_deadline", account, after_s=deadline - work.now)
     return body
+
+
+def pass_deadline(work: Work, account: str) -> None:
+    """What was wanted by now and is not there stops the account."""
+    body = work.edit("account", account, work.platform)
+    before = copied(body)
+    refresh(work, body)
+    work.emit_updated("account.updated", body, before, account=account)
 
 
 def deauthorize(work: Work, account: str) -> Json:

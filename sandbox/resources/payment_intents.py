@@ -9,12 +9,12 @@ from sandbox.errors import ApiError, Json, invalid, missing_param
 from sandbox.ids import client_secret, new_id
 from sandbox.listing import list_objects
 from sandbox.operations import Call, Operation, new_metadata, refuse_both, update_metadata
-from sandbox.resources import charges
+from sandbox.resources import charges, refunds
 from sandbox.resources.accounts import application_of, payable
 from sandbox.resources.confirmation import confirm as try_to_pay
 from sandbox.resources.payment_methods import behaviour, from_card, new_body, resolve
 from sandbox.resources.payment_rules import check_connect, check_suffix
-from sandbox.work import Work, visible
+from sandbox.work import Work, copied, differences, visible
 
 _CONFIRMABLE: Final = ("requires_payment_method", "requires_confirmation", "requires_action")
 _CANCELABLE: Final = (
@@ -297,12 +297,10 @@ def capture(call: Call) -> Json:
         intent["application_fee_amount"] = params["application_fee_amount"]
         check_connect(work, intent)
     fee: int | None = intent["application_fee_amount"]
-    if fee is not None and fee > amount:
-        raise invalid(
-            "The application fee cannot be greater than the amount captured.", "application_fee_amount",
-            "application_fee_too_large",
-        )  # fmt: skip
+    if fee is not None:
+        fee = min(fee, amount)
     charge = work.edit("charge", intent["latest_charge"])
+    before = copied(charge)
     for name in ("statement_descriptor", "statement_descriptor_suffix"):
         if name in params:
             intent[name] = charge[name] = call.given(name)
@@ -312,8 +310,11 @@ def capture(call: Call) -> Json:
     intent.update(status="succeeded", amount_received=amount, amount_capturable=0)
     method = work.get("payment_method", charge["payment_method"])
     charges.settle(work, charge, intent, behaviour(method))
-    work.emit("charge.captured", charge)
+    rest = refunds.release(work, charge, charge["amount"] - amount) if amount < charge["amount"] else None
+    work.emit("charge.captured", charge, previous=differences(before, charge))
     work.emit("payment_intent.succeeded", intent)
+    if rest is not None:
+        work.emit("refund.created", rest)
     return intent
 
 
@@ -343,9 +344,12 @@ def cancel_intent(work: Work, intent: Json, reason: str | None) -> None:
     )
     if was_held:
         charge = work.edit("charge", intent["latest_charge"])
-        charge.update(amount_refunded=charge["amount"], refunded=True)
+        before = copied(charge)
         charge["payment_method_details"].get("card", {}).pop("capture_before", None)
-        work.emit("charge.refunded", charge)
+        why = "expired_uncaptured_charge" if reason == "automatic" else None
+        refund = refunds.release(work, charge, charge["amount"], reason=why)
+        work.emit("charge.refunded", charge, previous=differences(before, charge))
+        work.emit("refund.created", refund)
     work.emit("payment_intent.canceled", intent)
 
 

@@ -12,7 +12,7 @@ from sandbox.operations import Call, Operation, new_metadata, refuse_both, updat
 from sandbox.resources import application_fees, balance_transactions, confirmation, transfers
 from sandbox.resources.bodies import refund_body
 from sandbox.resources.payment_methods import behaviour
-from sandbox.work import Work, copied
+from sandbox.work import Work, copied, differences
 
 FAILURES: Final = frozenset(
     "charge_for_pending_refund_disputed declined expired_or_canceled_card insufficient_funds lost_or_stolen_card "
@@ -48,11 +48,10 @@ def create(call: Call) -> Json:
     if is_pending:
         refund["pending_reason"] = "processing"
     work.add(refund)
-    before = charge["amount_refunded"]
+    before = copied(charge)
     _take_back(call, charge, refund)
-    charge["amount_refunded"] = before + amount
-    charge["refunded"] = charge["amount_refunded"] == charge["amount_captured"]
-    work.emit("charge.refunded", charge)
+    _count(charge, amount)
+    work.emit("charge.refunded", charge, previous=differences(before, charge))
     work.emit("refund.created", refund)
     if is_pending:
         work.later("settle_refund", id_)
@@ -61,11 +60,35 @@ def create(call: Call) -> Json:
     return refund
 
 
+def release(work: Work, charge: Json, amount: int, *, reason: str | None = None) -> Json:
+    """Let go of what was authorized and is not taken, which Stripe lists among the refunds.
+
+    It moves no balance ("Any additional amount is automatically refunded").
+    """
+    body = refund_body(
+        work, new_id("re"), charge, amount, reason=reason,
+        destination_details={"card": {"reference_status": "pending", "type": "reversal"}, "type": "card"},
+    )  # fmt: skip
+    _count(charge, amount)
+    return work.add(body)
+
+
+def _count(charge: Json, amount: int) -> None:
+    charge["amount_refunded"] += amount
+    charge["refunded"] = charge["amount_refunded"] == charge["amount"]
+
+
+def _given_back(charge: Json) -> int:
+    """What was captured and then refunded; what was never captured counts as refunded, too."""
+    given: int = charge["amount_refunded"] - (charge["amount"] - charge["amount_captured"])
+    return given
+
+
 def _share(settled: int, amount: int, charge: Json) -> int:
     """The part of what was settled that belongs to a refund; that of all refunds adds up to all of it."""
     if settled == charge["amount_captured"]:
         return amount
-    total, before = charge["amount_captured"], charge["amount_refunded"]
+    total, before = charge["amount_captured"], _given_back(charge)
     return _rounded(settled * (before + amount), total) - _rounded(settled * before, total)
 
 
@@ -106,7 +129,7 @@ def _charge(call: Call) -> Json:
 
 
 def _amount(charge: Json, wanted: int | None) -> int:
-    left, currency = charge["amount_captured"] - charge["amount_refunded"], charge["currency"]
+    left, currency = charge["amount"] - charge["amount_refunded"], charge["currency"]
     if not left:
         raise invalid(f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded")
     amount = left if wanted is None else wanted
@@ -125,7 +148,7 @@ def _amount(charge: Json, wanted: int | None) -> int:
 def _take_back(call: Call, charge: Json, refund: Json) -> None:
     """Reverse the transfer and refund the fee, in proportion to all that was refunded so far."""
     work, params = call.work, call.params
-    returned = charge["amount_refunded"] + refund["amount"]
+    returned = _given_back(charge) + refund["amount"]
     wants_fee, wants_transfer = params.get("refund_application_fee"), params.get("reverse_transfer")
     fee_refund = None
     if wants_fee:

@@ -12,7 +12,7 @@ from sandbox.resources.accounts import application_of, own, payable
 from sandbox.resources.application_fees import refund_share
 from sandbox.resources.balance_transactions import Fee
 from sandbox.resources.bodies import charge_body, refund_body
-from sandbox.work import Work, copied
+from sandbox.work import Work, copied, differences
 
 
 def make(
@@ -140,6 +140,7 @@ def _refund_payment(work: Work, transfer: Json, reversal: Json, id_: str, fee_re
         exchange_rate=balance_transactions.rate(currency, settled_in),
     )  # fmt: skip
     payment = work.edit("charge", transfer["destination_payment"], host)
+    before = copied(payment)
     payment["amount_refunded"] += reversal["amount"]
     payment["refunded"] = payment["amount_refunded"] == payment["amount"]
     work.add(
@@ -149,7 +150,7 @@ def _refund_payment(work: Work, transfer: Json, reversal: Json, id_: str, fee_re
         ),
         account=host,
     )  # fmt: skip
-    work.emit("charge.refunded", payment, account=host)
+    work.emit("charge.refunded", payment, account=host, previous=differences(before, payment))
 
 
 def create(call: Call) -> Json:

@@ -29,6 +29,8 @@ async def refund_changed(services: Services, event: WebhookEvent) -> None:
     if payment is None:
         return
     known = await _known(seen)
+    if known is None and _is_release(payment, seen):
+        return
     if known is not None and known.stripe_refund_id is not None and _same(known, RefundFacts.parse(seen)):
         return
     # Refund events overtake one another, and a refund that succeeded can still fail: ask for its state of now.
@@ -52,6 +54,8 @@ async def charge_refunded(services: Services, event: WebhookEvent) -> None:
     refunds = [refund async for refund in services.stripe.list_all(request, priority=Priority.BACKGROUND)]
     for refund in reversed(refunds):  # in the order in which they were made
         known = await _known(refund)
+        if known is None and _is_release(payment, refund):
+            continue
         if known is None or known.stripe_refund_id is None or not _same(known, RefundFacts.parse(refund)):
             await settle_refund(
                 services, payment.id, known.id if known else None, RefundFacts.parse(refund),
@@ -88,6 +92,15 @@ async def _known(refund: dict[str, Any]) -> Refund | None:
     if known is None or known.stripe_refund_id is not None or known.amount != RefundFacts.parse(refund).amount:
         return None
     return known
+
+
+def _is_release(payment: Payment, refund: dict[str, Any]) -> bool:
+    """Whether this is no refund, but what was authorized and not captured: Stripe lists it among the refunds.
+
+    It moves no balance ("Place a hold on a payment method": any additional amount is automatically refunded).
+    """
+    released = payment.amount - payment.captured
+    return not refund.get("balance_transaction") and bool(released) and RefundFacts.parse(refund).amount == released
 
 
 def _same(refund: Refund, facts: RefundFacts) -> bool:

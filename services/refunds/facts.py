@@ -44,7 +44,10 @@ class ChargeTakenBack:
             return None
         transfer, fee = body.get("transfer"), body.get("application_fee")
         return cls(
-            refunded=Money.from_wire(body["amount_refunded"], body["currency"]),
+            # What was authorized and never captured counts as refunded, too.
+            refunded=Money.from_wire(
+                body["amount_refunded"] - (body["amount"] - body["amount_captured"]), body["currency"]
+            ),
             transferred=_money(transfer, "amount"),
             fee=_money(fee, "amount"),
             fee_refunded=_money(fee, "amount_refunded"),

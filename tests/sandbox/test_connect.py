@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import asyncio
+import time
+
 import pytest
 import stripe
 
@@ -133,6 +136,30 @@ async def test_a_restricted_host_says_what_is_due_and_what_changed(stripe_api):
         "inactive",
         ["individual.verification.document"],
     )
+
+
+async def test_until_its_deadline_a_host_is_paid_though_something_is_due(stripe_api):
+    host, document = await stripe_api.host(), "individual.verification.document"
+    deadline = int(time.time()) + 3_600
+    await stripe_api.control("POST", f"accounts/{host}/restrict", requirements=[document], current_deadline=deadline)
+    account = await stripe_api.v1.accounts.retrieve_async(host)
+    assert (account.requirements.currently_due, account.requirements.past_due) == ([document], [])
+    assert account.requirements.current_deadline == deadline
+    assert (account.charges_enabled, account.requirements.disabled_reason) == (True, None)
+
+    await stripe_api.control(
+        "POST", f"accounts/{host}/restrict", requirements=[document], current_deadline=int(time.time()) + 1
+    )
+
+    async def stopped() -> bool:
+        return not (await stripe_api.v1.accounts.retrieve_async(host)).charges_enabled
+
+    for _ in range(100):
+        if await stopped():
+            break
+        await asyncio.sleep(0.1)
+    account = await stripe_api.v1.accounts.retrieve_async(host)
+    assert (account.charges_enabled, account.requirements.past_due) == (False, [document])
 
 
 async def test_a_host_who_leaves_is_out_of_reach(stripe_api, listener):

@@ -182,6 +182,12 @@ async def test_an_authorization_is_captured_in_part_with_its_own_fee(stripe_api)
         "payment_intent.created", "charge.succeeded", "payment_intent.amount_capturable_updated", "charge.captured",
         "payment_intent.succeeded",
     ]  # fmt: skip
+    [released] = (await stripe_api.v1.refunds.list_async({"payment_intent": intent.id})).data
+    assert (released.amount, released.balance_transaction, released.status) == (4_000, None, "succeeded")
+    assert (captured.latest_charge.amount_refunded, captured.latest_charge.refunded) == (4_000, False)
+    refund = await stripe_api.v1.refunds.create_async({"payment_intent": intent.id, "reverse_transfer": True})
+    assert refund.amount == 6_000
+    assert (await stripe_api.v1.charges.retrieve_async(captured.latest_charge.id)).refunded is True
     with pytest.raises(stripe.InvalidRequestError) as again:
         await stripe_api.v1.payment_intents.capture_async(intent.id)
     assert again.value.code == "payment_intent_unexpected_state"
@@ -193,6 +199,10 @@ async def test_canceling_gives_an_authorization_back_and_a_captured_payment_cann
         intent.id, {"cancellation_reason": "requested_by_customer"}
     )
     assert (canceled.status, canceled.cancellation_reason) == ("canceled", "requested_by_customer")
+    [released] = (await stripe_api.v1.refunds.list_async({"payment_intent": intent.id})).data
+    assert (released.amount, released.balance_transaction, released.reason) == (10_000, None, None)
+    [event] = [event for event in await stripe_api.events_of(intent.latest_charge) if event.type == "charge.refunded"]
+    assert event.data.previous_attributes["amount_refunded"] == 0
 
     paid = await stripe_api.pay()
     with pytest.raises(stripe.InvalidRequestError) as refusal:

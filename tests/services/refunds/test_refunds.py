@@ -321,3 +321,24 @@ async def test_in_foul_weather_refunds_end_and_are_made_once(shop: Shop, seed: i
     for payment in payments:
         assert (await shop.now(payment)).refunded_minor == 600
     await shop.check()
+
+
+async def test_what_is_let_go_of_an_authorization_is_no_refund(shop: Shop) -> None:
+    """Stripe lists the part that was never captured among the refunds; a real one of the same amount still counts."""
+    payment = (await shop.pay(capture_later=True)).payment
+    half = payment.amount.split([1, 1])[0]
+    payment = (
+        await capture_payment(
+            shop.services, viewer=SERVICE, payment_id=payment.id, amount=half, idempotency_key="half"
+        )
+    ).payment
+    [released] = await shop.sandbox.every("/v1/refunds", {"payment_intent": payment.stripe_payment_intent_id})
+    assert (released["amount"], released["balance_transaction"]) == (half.wire, None)
+    await shop.deliver_all(payment)
+    assert await Refund.filter(payment_id=payment.id).count() == 0
+    assert (await shop.now(payment)).status is PaymentStatus.SUCCEEDED
+    await shop.check()
+    await shop.refund(payment)
+    await shop.deliver_all(payment)
+    assert (await shop.now(payment)).status is PaymentStatus.REFUNDED
+    await shop.check()
