@@ -111,7 +111,7 @@ async def cancel_payment(
         require_cancelable(payment)
         return cancel_request(payment, expired=expired)
 
-    return await _act(services, intent, payment_id, plan, CANCEL, {"expired": expired})
+    return await _act(services, intent, payment_id, plan, CANCEL)
 
 
 def require_cancelable(payment: Payment) -> None:
@@ -137,14 +137,12 @@ async def _act(
     payment_id: UUID,
     plan: Callable[[AnyConnection], Awaitable[StripeRequest]],
     step_name: str,
-    arguments: dict[str, Any] | None = None,
 ) -> PaymentResult:
     """Reserve one call on a payment's intent, make it and settle it."""
     async with services.database.transaction() as connection:
         claimed = await claim(
-            connection, intent, subject_id=payment_id, leased_until=services.clock() + services.operations.lease,
-            arguments=arguments,
-        )  # fmt: skip
+            connection, intent, subject_id=payment_id, leased_until=services.clock() + services.operations.lease
+        )
         steps: list[OperationStep] = []
         if claimed.new:
             request = await plan(connection)
@@ -185,9 +183,7 @@ class IntentAction:
     async def settle(self, services: Services, operation: Operation, answers: Answers) -> Ended | None:
         """Settle what the intent has become."""
         payment = await Payment.get(id=operation.subject_id)
-        settled = await settle_answer(
-            services, operation, payment, self.name, answers, expired=bool(operation.arguments.get("expired"))
-        )
+        settled = await settle_answer(services, operation, payment, self.name, answers)
         return settled.ended
 
     async def find(self, services: Services, operation: Operation, step: OperationStep) -> dict[str, Any] | None:

@@ -59,6 +59,8 @@ class ChargeFacts:
     capture_before: datetime | None
     failure_code: str | None
     decline_code: str | None
+    fee: Money
+    """The platform's fee, as it was asked for; `application_fee` is there once it was taken."""
     transfer_id: str | None
     transfer_amount: Money | None
     application_fee_id: str | None
@@ -83,6 +85,7 @@ class ChargeFacts:
             capture_before=instant(card["capture_before"]) if card.get("capture_before") else None,
             failure_code=body.get("failure_code"),
             decline_code=outcome.get("reason") if body["status"] == "failed" else None,
+            fee=Money.from_wire(body.get("application_fee_amount") or 0, body["currency"]),
             transfer_id=_id(body.get("transfer")),
             transfer_amount=_amount(body.get("transfer")),
             application_fee_id=_id(body.get("application_fee")),
@@ -124,6 +127,8 @@ class IntentFacts:
     payment_method_id: str | None
     charge_id: str | None
     charge: ChargeFacts | None
+    ran_out: bool
+    """Whether it was canceled because its time was up: by us ("abandoned") or, an authorization, by Stripe."""
 
     @classmethod
     def parse(cls, body: dict[str, Any]) -> IntentFacts:
@@ -144,6 +149,7 @@ class IntentFacts:
             payment_method_id=_id(body.get("payment_method")),
             charge_id=_id(latest),
             charge=ChargeFacts.parse(latest),
+            ran_out=body.get("cancellation_reason") in {"abandoned", "automatic"},
         )
 
 

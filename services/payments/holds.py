@@ -28,7 +28,8 @@ _AT_ONCE: Final = 8
 _DUE: Final = """
 SELECT p.id, p.rsvp_id, r.hold_expires_at FROM rsvps r JOIN payments p ON p.rsvp_id = r.id
 WHERE r.status = 'HELD' AND r.hold_expires_at <= $1
-    AND NOT EXISTS (SELECT FROM operations o WHERE o.subject_id = p.id AND o.status IN ('RUNNING', 'PARKED'))
+    AND p.stripe_payment_intent_id IS NOT NULL
+    AND NOT EXISTS (SELECT FROM operations o WHERE o.subject_id = p.id AND o.status = 'RUNNING')
 ORDER BY r.hold_expires_at LIMIT $2
 """
 _POSTPONE: Final = """
@@ -39,7 +40,8 @@ UPDATE rsvps SET hold_expires_at = $3, updated_at = now() WHERE id = $1 AND stat
 async def expire_holds(services: Services, *, limit: int = 100) -> int:
     """Cancel the payments of seats whose hold ran out; one that succeeded after all is fulfilled instead.
 
-    A payment with an operation under way is passed over: how that ends decides, and its recovery ends it.
+    A payment with an operation under way, or whose intent is not known yet, is passed over: how that ends decides, and
+    its recovery ends it.
 
     Returns: how many were due.
     """

@@ -45,7 +45,6 @@ async def settle(
     *,
     actor: str,
     ends: OperationEnd | None = None,
-    expired: bool = False,
 ) -> SettledPayment:
     """Settle facts about a payment, fetching them again for as long as they turn out stale.
 
@@ -57,7 +56,7 @@ async def settle(
     """
     for _ in range(STALE_TRIES):
         settled = await services.settlements.submit(
-            IntentSettlement(payment.id, facts, actor, payment.version, ends=ends, expired=expired)
+            IntentSettlement(payment.id, facts, actor, payment.version, ends=ends)
         )
         if settled.changed:
             services.live.wake()
@@ -127,7 +126,7 @@ async def find_intent(
 
 
 async def settle_answer(
-    services: Services, operation: Operation, payment: Payment, step: str, answers: Answers, *, expired: bool = False
+    services: Services, operation: Operation, payment: Payment, step: str, answers: Answers
 ) -> SettledPayment:
     """Settle an operation of one call on a payment intent, with its recorded error if Stripe refused it.
 
@@ -151,7 +150,7 @@ async def settle_answer(
     elif facts is not None and _code(answer) == "payment_intent_unexpected_state":
         error = InvalidState("The payment has moved on in the meantime.", state=facts.status.value)
     ends = OperationEnd(operation.id, [(step, answer)] if answer else [], error)
-    return await settle(services, payment, facts, actor=operation.caller, ends=ends, expired=expired)
+    return await settle(services, payment, facts, actor=operation.caller, ends=ends)
 
 
 async def intent_now(services: Services, payment: Payment, step: OperationStep) -> dict[str, Any]:

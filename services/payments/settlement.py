@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from models.base import from_record, new_id
+from models.base import from_record, new_id, new_row
 from models.ledger import LedgerTransactionKind
 from models.operations import Operation
 from models.payments import Payment, PaymentAllocation, PaymentAttempt, PaymentStatus
@@ -71,8 +71,6 @@ class IntentSettlement:
     seen_version: int
     """The payment's version before Stripe was asked: a passing state is stale where it has moved on since."""
     ends: OperationEnd | None = None
-    expired: bool = False
-    """Whether a cancellation gives the seats back because the hold ran out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +243,8 @@ class _Batch:
         if status.is_captured:
             rsvp.status, rsvp.hold_expires_at = RsvpStatus.CONFIRMED, None
         elif status is PaymentStatus.CANCELED:
-            self._give_back(rsvp, RsvpStatus.EXPIRED if item.expired else RsvpStatus.CANCELED)
+            ran_out = facts is not None and facts.ran_out
+            self._give_back(rsvp, RsvpStatus.EXPIRED if ran_out else RsvpStatus.CANCELED)
         elif status is PaymentStatus.PROCESSING:
             rsvp.hold_expires_at = None
         elif status is PaymentStatus.AUTHORIZED:
@@ -263,7 +262,8 @@ class _Batch:
     def _capture(self, payment: Payment, facts: IntentFacts) -> None:
         """Money was taken: who gets what of it, and the gross postings of a destination charge."""
         captured = facts.received
-        fee = fee_for_capture(payment, captured)
+        # A part that was captured in Stripe's dashboard may have any fee.
+        fee = facts.charge.fee if facts.charge else fee_for_capture(payment, captured)
         payment.captured_minor = captured.minor
         payment.platform_fee_minor = fee.minor
         payment.host_amount_minor = (captured - fee).minor
@@ -275,7 +275,6 @@ class _Batch:
         charge = facts.charge
         occurred_at = charge.created_at if charge else self.now
         if allocation is not None:
-            allocation.stripe_transfer_id = charge.transfer_id if charge else None
             host = host_balance(allocation.host_id)
             common: dict[str, Any] = {"occurred_at": occurred_at, "payment_id": payment.id}
             self.ledger.move(
@@ -284,7 +283,7 @@ class _Batch:
             )  # fmt: skip
             self.ledger.move(
                 LedgerTransactionKind.TRANSFER, f"transfer:{charge_id}", [(PLATFORM, -captured), (host, captured)],
-                stripe_object_id=allocation.stripe_transfer_id, **common,
+                stripe_object_id=charge.transfer_id if charge else None, **common,
             )  # fmt: skip
             self.ledger.move(
                 LedgerTransactionKind.APPLICATION_FEE, f"application_fee:{charge_id}", [(host, -fee), (FEES, fee)],
@@ -308,6 +307,10 @@ class _Batch:
                     available_on=balance.available_on,
                 )  # fmt: skip
             )
+        allocation = self.allocations.get(payment.id)
+        if allocation is not None and charge.transfer_id not in {None, allocation.stripe_transfer_id}:
+            allocation.stripe_transfer_id = charge.transfer_id
+            self.touched_allocations[allocation.id] = allocation
         if charge.transfer_amount is not None:
             payment.host_credit_currency = charge.transfer_amount.currency
             payment.host_credit_minor = charge.transfer_amount.minor
@@ -332,7 +335,8 @@ class _Batch:
         attempts = sorted(self.attempts.values(), key=lambda attempt: attempt.stripe_charge_id)
         writes.insert(
             PaymentAttempt, attempts,
-            conflict="ON CONFLICT (stripe_charge_id) DO UPDATE SET status = excluded.status",
+            conflict="ON CONFLICT (stripe_charge_id) DO UPDATE SET status = excluded.status,"
+            " failure_code = excluded.failure_code, decline_code = excluded.decline_code",
         )  # fmt: skip
         self.ledger.add_to(writes)
         self.changes.add_to(writes)
@@ -352,7 +356,8 @@ def _columns(payment: Payment) -> tuple[Any, ...]:
 
 def attempt_of(payment: Payment, charge: ChargeFacts, decline_code: str | None = None) -> PaymentAttempt:
     """The row of one of Stripe's charges."""
-    return PaymentAttempt(
+    return new_row(
+        PaymentAttempt,
         id=new_id(), payment_id=payment.id, stripe_charge_id=charge.id, status=charge.status,
         amount_minor=charge.amount.minor, currency=charge.amount.currency, payment_method=charge.payment_method,
         failure_code=charge.failure_code, decline_code=charge.decline_code or decline_code,

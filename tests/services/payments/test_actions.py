@@ -320,7 +320,7 @@ async def test_an_authorization_that_runs_out_comes_in_as_canceled_and_gives_the
     await shop.sandbox.act(f"payment_intents/{payment.stripe_payment_intent_id}/expire")
     await shop.deliver_all(payment)
     assert (await shop.now(payment)).status is PaymentStatus.CANCELED
-    assert (await shop.rsvp(payment)).status is RsvpStatus.CANCELED
+    assert (await shop.rsvp(payment)).status is RsvpStatus.EXPIRED
     assert await shop.seats_taken() == 0
     await shop.check()
 
