@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from sandbox.operations import Operation
 
 VALUES = (
-    "", "x", "1", "-1", "0", "²", "\uff11\uff12", "true", "usd", "9" * 15, "9" * 30, "\x00", "é" * 300, "pm_card_visa", "card",
-    "1.5", "US", "2026-01-01",
+    "", "x", "1", "-1", "0", "²", "\uff11\uff12", "true", "usd", "9" * 15, "9" * 30, "\x00", "é" * 300, "pm_card_visa",
+    "card", "1.5", "US", "2026-01-01",
 )  # fmt: skip
 EXPRESS = {
     "country": "US", "controller[losses][payments]": "application", "controller[fees][payer]": "application",
