@@ -40,7 +40,7 @@ async def create_connect_account(
     Raises: Forbidden, InvalidInput, InvalidState, IdempotencyKeyReused, OperationInProgress, StripeUnavailable.
     """
     user = await require_user(viewer)
-    where = country or user.country or services.settings.platform_country
+    where = country if country is not None else user.country or services.settings.platform_country
     if where not in DEFAULT_CURRENCIES:
         supported = ", ".join(DEFAULT_CURRENCIES)
         raise InvalidInput("country", f"Stripe cannot open accounts for hosts in {where!r}. It can in: {supported}.")
