@@ -72,6 +72,9 @@ class RateLimiter:
         self._permits_until = 0.0
         self._due = 0.0
         self._granted = 0
+        self._period_at = 0.0
+        self._taken = 0
+        self._taken_before = 0
         self._redis_again_s = redis_again_s
         self._alone_until = 0.0
         self._pump: asyncio.Task[None] | None = None
@@ -106,6 +109,7 @@ class RateLimiter:
     def _take(self) -> bool:
         if self._permits > 0 and time.monotonic() < self._permits_until:
             self._permits -= 1
+            self._taken += 1
             return True
         return False
 
@@ -117,6 +121,7 @@ class RateLimiter:
             waiter = self._next()
             if waiter is not None and not waiter.done():
                 self._permits -= 1
+                self._taken += 1
                 waiter.set_result(None)
 
     def _next(self) -> asyncio.Future[None] | None:
@@ -126,8 +131,17 @@ class RateLimiter:
         return turn.popleft() if turn else None
 
     async def _lease(self) -> None:
-        """Lease a block of permits, or wait until one may be there."""
-        block = max(1, min(self.waiting, round(self._rate * _LEASE_S)))
+        """Lease a block of permits, or wait until one may be there.
+
+        A block is for those who wait, and for half as many as came lately: Redis is asked less often than calls are
+        made, and few permits run out unused.
+        """
+        now = time.monotonic()
+        if now - self._period_at >= _LEASE_S:
+            self._taken_before = self._taken if now - self._period_at < 2 * _LEASE_S else 0
+            self._period_at, self._taken = now, 0
+        wanted = max(self.waiting, self._taken_before // 2)
+        block = max(1, min(wanted, round(self._rate * _LEASE_S)))
         wait_s = await self._shared(block)
         if wait_s > 0:
             await asyncio.sleep(min(wait_s, _BURST_S))

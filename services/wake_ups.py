@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger("wake_ups")
 
 _SILENCE_S = 15.0
+# Under load messages follow one another; what commits in between shares the next one.
+_LEAST_GAP_S = 0.004
 _BACKOFF_S = 0.1
 _BACKOFF_AT_MOST_S = 5.0
 
@@ -59,6 +61,7 @@ class WakeUps:
             try:
                 await self._redis.publish(self._channel, self._name)
                 failures = 0
+                await asyncio.sleep(_LEAST_GAP_S)
             except (RedisError, OSError) as error:
                 failures += 1
                 await self._back_off("wake_ups.not_sent", failures, error)
