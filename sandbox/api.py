@@ -98,6 +98,8 @@ class ApiApp:
         self._note(request, answer)
         if answer.resets:
             reset(scope)
+            # Gone once this comes: the server would otherwise complain of an answer that never began.
+            await receive()
             return
         headers = [
             ("Content-Type", "application/json"), ("Request-Id", request.id), ("Content-Length", str(len(answer.body))),

@@ -175,7 +175,9 @@ def create(call: Call) -> Json:
         raise invalid("Missing required param: amount.", "amount", "parameter_missing")
     if amount < 1:
         raise invalid("This value must be greater than or equal to 1.", "amount", "parameter_invalid_integer")
-    if source is None and work.balance(work.platform).get(currency, (0, 0))[0] < amount:
+    # The official command line transfers all that it has just charged: the fee of that much may be owed.
+    available = work.balance(work.platform).get(currency, (0, 0))[0] + money.stripe_fee(amount, currency)
+    if source is None and available < amount:
         raise invalid(
             "You have insufficient available funds in your Stripe account. Try adding funds directly to your available "
             "balance by creating Charges using the 4000000000000077 test card. See: "
