@@ -43,7 +43,8 @@ schema: .venv ## write schema.graphql from the code
 .venv: ## make the environment and nothing more; anew where a lock has changed
 	@cat $(LOCKS) | cmp -s - .venv/installed.lock || $(MAKE) .venv/installed.lock
 
-# Written last, so that a half-made environment is not taken for whole.
+# Written last, so that a half-made environment is not taken for whole. The system's certificates are those that
+# people's proxies and mirrors have; where there are none, pip brings its own.
 .PHONY: .venv/installed.lock
 .venv/installed.lock:
 	@rm -f $@
@@ -60,7 +61,7 @@ schema: .venv ## write schema.graphql from the code
 	fi
 	@sed -n '/^uv==/,/^[^ ]/{/^uv==/p;/^  *--hash/p;}' requirements-dev.lock > .venv/uv.lock
 	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.lock
-	@.venv/bin/uv pip sync -q --python $(PY) --require-hashes $(LOCKS) \
+	@.venv/bin/uv pip sync -q --python $(PY) --system-certs --require-hashes $(LOCKS) \
 		|| { echo "uv could not install; trying pip, which takes longer ..."; \
 		$(PY) -m pip install -q --disable-pip-version-check --require-hashes $(LOCKS:%=-r %); }
 	@cat $(LOCKS) > $@
