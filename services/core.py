@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from services.batching import Batcher
+    from services.completion import Operations
     from services.database import Database
     from services.live import LiveUpdates
     from services.metrics import Metrics
-    from services.operations import Operations
     from services.payments.reservation import PaymentReservation, ReservedPayment
     from services.payments.settlement import IntentSettlement, SettledPayment
     from services.stripe_gateway import StripeGateway

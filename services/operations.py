@@ -1,39 +1,33 @@
 """Operations: reserve, call, settle, so that a crash anywhere loses nothing and repeats nothing.
 
-A use case claims its operation in the transaction that reserves (`claim`), then hands it to `Operations.complete`,
-which sends its steps to Stripe with no transaction open and settles. The recovery job calls the same `complete` for
-operations whose holder died. How an operation goes on is said once, by its `OperationKind`.
+A use case claims its operation in the transaction that reserves (`claim`), then hands it to `Operations.complete`
+(services/completion.py), which sends its steps to Stripe with no transaction open and settles. The recovery job calls
+the same `complete` for operations whose holder died. How an operation goes on is said once, by its `OperationKind`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from itertools import chain, repeat
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 import structlog
 
 from models.base import from_record, new_id, new_row
-from models.operations import Operation, OperationStatus, OperationStep, StepStatus
+from models.operations import Operation, OperationStep, StepStatus
 from models.sets import Writes, insert_rows
-from services.errors import DomainError, IdempotencyKeyReused, InvalidInput, OperationInProgress, StripeUnavailable
+from services.errors import DomainError, IdempotencyKeyReused, InvalidInput
 from services.stripe_gateway import (
     API_VERSION,
-    Priority,
     StripeError,
-    StripeNotSent,
     StripeResponse,
-    StripeUnknownOutcome,
 )
 from services.stripe_requests import StripeRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from tortoise.models import Model
@@ -44,11 +38,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger("operations")
 
 KEY_LENGTH = 255
-# Stripe forgets idempotency keys after 24 hours ("Idempotent requests"); a replay must arrive well before.
-REPLAYABLE_FOR = timedelta(hours=23)
-RETRY_AFTER_S = 2
-RETRY_AT_MOST_S = 600
-POLL_S = (0.05, 0.1, 0.2, 0.4, 0.5)
 
 _END = """
 UPDATE operations o SET status = CASE WHEN v.error IS NULL THEN 'SUCCEEDED' ELSE 'FAILED' END, error = v.error,
@@ -225,18 +214,6 @@ def new_step(operation_id: UUID, planned: PlannedStep, *, attempt: int = 1) -> O
     )  # fmt: skip
 
 
-async def _stored(connection: AnyConnection, step: OperationStep) -> OperationStep:
-    """Store a step about to be sent; where another process has stored it already, what it stored is what is sent."""
-    await insert_rows(connection, OperationStep, [step], conflict="ON CONFLICT DO NOTHING")
-    record = await connection.fetchrow(
-        "SELECT * FROM operation_steps WHERE operation_id = $1 AND step = $2 AND attempt = $3",
-        step.operation_id, step.step, step.attempt,
-    )  # fmt: skip
-    if record is None:
-        raise RuntimeError("a step that was stored is not there")
-    return from_record(OperationStep, record)
-
-
 def stored_request(step: OperationStep) -> StripeRequest:
     """The request of a stored step, with its key: the same bytes each time."""
     return StripeRequest(
@@ -300,229 +277,3 @@ def add_answers(writes: Writes, steps: Sequence[tuple[UUID, str, Answer]]) -> No
 def recorded_error(operation: Operation) -> DomainError | None:
     """The refusal that ended an operation."""
     return None if operation.error is None else DomainError.from_record(operation.error)
-
-
-class Operations:
-    """Runs operations to their end, once in one place at a time."""
-
-    def __init__(self, kinds: Sequence[OperationKind], *, lease_s: float, duplicate_wait_s: float) -> None:
-        """
-        Args:
-            kinds: all of them.
-            lease_s: how long a process may be silent before another takes its operation over.
-            duplicate_wait_s: how long a duplicate waits for the first before it is told to come back.
-        """
-        self.kinds = {kind.name: kind for kind in kinds}
-        self.lease = timedelta(seconds=lease_s)
-        self.duplicate_wait_s = duplicate_wait_s
-        self._finished_here: dict[UUID, asyncio.Event] = {}
-
-    async def complete(
-        self, services: Services, operation: Operation, *, planned: Sequence[OperationStep] = (),
-        subject: Model | None = None, priority: Priority = Priority.INTERACTIVE,
-    ) -> Ended:  # fmt: skip
-        """Send what is left of the operation's steps and settle it.
-
-        Args:
-            planned: the steps stored at reserve.
-            subject: what was reserved, where it is at hand.
-
-        Raises: StripeUnavailable where the outcome is not known yet; the operation goes on by itself.
-            OperationInProgress where only a person can tell what happened: it is parked.
-        """
-        finished = self._finished_here.setdefault(operation.id, asyncio.Event())
-        try:
-            ended = await self._run(
-                services, operation, {step.step: step for step in planned}, priority, Answers(subject=subject)
-            )
-            return ended or Ended(await Operation.get(id=operation.id))
-        except (StripeUnknownOutcome, StripeNotSent) as error:
-            await self._release(services, operation)
-            raise StripeUnavailable(retry_after_seconds=RETRY_AFTER_S) from error
-        except (StripeUnavailable, OperationInProgress):
-            await self._release(services, operation)
-            raise
-        except LookupError as error:
-            if type(error) is not LookupError:  # a KeyError is a bug
-                raise
-            await self._park(services, operation, str(error))
-            raise OperationInProgress(retry_after_seconds=RETRY_AT_MOST_S) from error
-        finally:
-            self._finished_here.pop(operation.id, None)
-            finished.set()
-
-    async def end(
-        self, services: Services, claimed: Claimed, *, planned: Sequence[OperationStep] = (),
-        subject: Model | None = None,
-    ) -> Ended:  # fmt: skip
-        """The ended operation of a claim: run it where it is new, wait for it where it is not.
-
-        Raises: OperationInProgress; StripeUnavailable.
-        """
-        if claimed.new:
-            return await self.complete(services, claimed.operation, planned=planned, subject=subject)
-        return await self.wait(services, claimed.operation)
-
-    async def answer(self, services: Services, claimed: Claimed, *, planned: Sequence[OperationStep] = ()) -> Operation:
-        """As `end`, for operations whose refusal is all there is to answer.
-
-        Raises: the recorded DomainError of a refused operation; OperationInProgress; StripeUnavailable.
-        """
-        operation = (await self.end(services, claimed, planned=planned)).operation
-        error = recorded_error(operation)
-        if error is not None:
-            raise error
-        return operation
-
-    async def wait(self, services: Services, operation: Operation) -> Ended:
-        """Wait for an operation that runs elsewhere, or pick it up where nobody holds it.
-
-        Raises: OperationInProgress where it takes longer than a duplicate may wait.
-        """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.duplicate_wait_s
-        for delay in chain(POLL_S, repeat(POLL_S[-1])):
-            if operation.status in {OperationStatus.SUCCEEDED, OperationStatus.FAILED}:
-                return Ended(operation)
-            here = self._finished_here.get(operation.id)
-            if here is None and operation.status is OperationStatus.RUNNING:
-                leased = await self._lease(services, operation)
-                if leased is not None:
-                    return await self.complete(services, leased)
-            left = deadline - loop.time()
-            if left <= 0:
-                break
-            if here is None:
-                await asyncio.sleep(min(delay, left))
-            else:
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(here.wait(), left)
-            operation = await Operation.get(id=operation.id)
-        raise OperationInProgress(retry_after_seconds=max(1, round(self.lease.total_seconds() / 4)))
-
-    async def _run(
-        self, services: Services, operation: Operation, planned: dict[str, OperationStep], priority: Priority,
-        answers: Answers,
-    ) -> Ended | None:  # fmt: skip
-        kind = self.kinds[operation.kind]
-        # A step that was stored at reserve is the next one by construction: nothing is read before it is sent.
-        stored = dict(planned) or {
-            step.step: step
-            for step in await OperationStep.filter(operation_id=operation.id).order_by("attempt", "id")
-        }
-        for name, step in stored.items():
-            answers.by_step[name] = await self._answered(services, kind, operation, step, priority)
-        while not answers.refused:
-            try:
-                next_step = await kind.next_step(services, operation, answers)
-            except (StripeUnavailable, OperationInProgress):
-                raise
-            except DomainError as error:
-                answers.error = error
-                break
-            if next_step is None:
-                break
-            async with services.database.transaction() as connection:
-                step = await _stored(connection, new_step(operation.id, next_step))
-                await record_answers(
-                    connection, [(operation.id, name, answer) for name, answer in answers.by_step.items()]
-                )
-                await self._extend(connection, operation, services.clock())
-            answers.by_step[next_step.name] = await self._answered(services, kind, operation, step, priority)
-        return await kind.settle(services, operation, answers)
-
-    async def _answered(
-        self, services: Services, kind: OperationKind, operation: Operation, step: OperationStep, priority: Priority
-    ) -> Answer:
-        """Stripe's answer to a step: by sending it, again if need be, or by finding what it made."""
-        stored_at = cast("datetime | None", step.created_at)  # a step that was planned just now has none
-        if stored_at is not None and services.clock() - stored_at > REPLAYABLE_FOR:
-            return await self._found_or_anew(services, kind, operation, step, priority)
-        try:
-            return await services.stripe.send(stored_request(step), priority=priority)
-        except (StripeNotSent, StripeUnknownOutcome) as error:
-            # Stripe saves a 500 under its key and replays it for ever: on a later try only a list can tell.
-            if isinstance(error, StripeUnknownOutcome) and error.status is not None and operation.attempts > 0:
-                return await self._found_or_anew(services, kind, operation, step, priority)
-            raise
-        except StripeError as error:
-            return Refusal(error)
-
-    async def _found_or_anew(
-        self, services: Services, kind: OperationKind, operation: Operation, step: OperationStep, priority: Priority
-    ) -> Answer:
-        found = await kind.find(services, operation, step)
-        if found is not None:
-            return StripeResponse(status=200, body=found, request_id=None, idempotent_replayed=True)
-        again = OperationStep(
-            id=new_id(), operation_id=step.operation_id, step=step.step, attempt=step.attempt + 1, method=step.method,
-            path=step.path, body=step.body, stripe_account=step.stripe_account, api_version=step.api_version,
-        )  # fmt: skip
-        async with services.database.transaction() as connection:
-            again = await _stored(connection, again)
-        log.info("operations.new_attempt", operation=str(operation.id), step=step.step, attempt=again.attempt)
-        try:
-            return await services.stripe.send(stored_request(again), priority=priority)
-        except (StripeNotSent, StripeUnknownOutcome):
-            raise
-        except StripeError as error:
-            return Refusal(error)
-
-    async def recover(self, services: Services, *, limit: int = 50) -> int:
-        """Take over operations whose holder let the lease run out, and run them to their end.
-
-        Returns: how many were taken over. An operation that no list can tell about is parked.
-        """
-        now = services.clock()
-        async with services.database.transaction() as connection:
-            records = await connection.fetch(
-                """
-                UPDATE operations SET leased_until = $2, attempts = attempts + 1, updated_at = now()
-                WHERE id IN (SELECT id FROM operations WHERE status = 'RUNNING' AND leased_until < $1
-                             ORDER BY leased_until LIMIT $3 FOR UPDATE SKIP LOCKED)
-                RETURNING *
-                """,
-                now, now + self.lease, limit,
-            )  # fmt: skip
-        await asyncio.gather(*(self._recover_one(services, from_record(Operation, record)) for record in records))
-        return len(records)
-
-    async def _recover_one(self, services: Services, operation: Operation) -> None:
-        try:
-            _ = await self.complete(services, operation, priority=Priority.BACKGROUND)
-        except (StripeUnavailable, OperationInProgress):
-            log.warning("operations.still_unknown", operation=str(operation.id), attempts=operation.attempts)
-        except Exception:
-            # A bug in one operation must not keep the others from their end; its lease brings it back.
-            log.exception("operations.recovery_failed", operation=str(operation.id), kind=operation.kind)
-
-    async def _park(self, services: Services, operation: Operation, reason: str) -> None:
-        log.error("operations.parked", operation=str(operation.id), kind=operation.kind, reason=reason)
-        await services.database.pool.execute(
-            "UPDATE operations SET status = 'PARKED', updated_at = now() WHERE id = $1 AND status = 'RUNNING'",
-            operation.id,
-        )
-
-    async def _lease(self, services: Services, operation: Operation) -> Operation | None:
-        now = services.clock()
-        record = await services.database.pool.fetchrow(
-            """
-            UPDATE operations SET leased_until = $3, attempts = attempts + 1, updated_at = now()
-            WHERE id = $1 AND status = 'RUNNING' AND leased_until < $2 RETURNING *
-            """,
-            operation.id, now, now + self.lease,
-        )  # fmt: skip
-        return None if record is None else from_record(Operation, record)
-
-    async def _extend(self, connection: AnyConnection, operation: Operation, now: datetime) -> None:
-        await connection.execute(
-            "UPDATE operations SET leased_until = $2 WHERE id = $1 AND status = 'RUNNING'",
-            operation.id, now + self.lease,
-        )  # fmt: skip
-
-    async def _release(self, services: Services, operation: Operation) -> None:
-        """Let anyone go on with it after a breath: nobody here does any more."""
-        retry_at = services.clock() + timedelta(seconds=min(RETRY_AFTER_S * 2**operation.attempts, RETRY_AT_MOST_S))
-        await services.database.pool.execute(
-            "UPDATE operations SET leased_until = $2 WHERE id = $1 AND status = 'RUNNING'", operation.id, retry_at
-        )

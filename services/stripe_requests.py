@@ -255,11 +255,6 @@ def retrieve_balance(account: str) -> StripeRequest:
     return StripeRequest.build("get", "/v1/balance", stripe_account=account)
 
 
-def retrieve_event(event: str, *, account: str | None) -> StripeRequest:
-    """ "Retrieve an event"."""
-    return StripeRequest.build("get", f"/v1/events/{event}", stripe_account=account)
-
-
 def list_events(*, types: list[str], created_gte: int, account: str | None) -> StripeRequest:
     """ "List all events" of these types since then; Stripe keeps them for 30 days and takes 20 types at once."""
     return StripeRequest.build(

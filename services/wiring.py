@@ -12,13 +12,13 @@ from redis.backoff import NoBackoff
 
 from services.batching import Batcher
 from services.circuit_breaker import CircuitBreaker
+from services.completion import Operations
 from services.connect.accounts import CreateConnectAccount
 from services.core import Services
 from services.customers import CreateCustomer
 from services.database import Database
 from services.live import LiveUpdates
 from services.metrics import Metrics
-from services.operations import Operations
 from services.payments.actions import CANCEL_KIND, CAPTURE_KIND, RETRY_KIND
 from services.payments.pay import PayForActivity
 from services.payments.reservation import ReservePayments

@@ -14,6 +14,7 @@ from typing import Any
 
 import server
 from services import operations
+from services.completion import Operations
 from services.payments import settlement as payment_settlement
 from services.refunds import settlement as refund_settlement
 from services.stripe_gateway import StripeGateway
@@ -44,7 +45,7 @@ def crash_around_the_call() -> None:
 
 
 def crash_around_the_settlement() -> None:
-    run, finish, add_ends = operations.Operations._run, operations.finish, operations.add_ends
+    run, finish, add_ends = Operations._run, operations.finish, operations.add_ends
 
     async def crashing_run(self: Any, services: Any, operation: Any, *rest: Any) -> Any:
         ended = await run(self, services, operation, *rest)
@@ -60,7 +61,7 @@ def crash_around_the_settlement() -> None:
         die_at("settling")
         add_ends(*arguments, **options)
 
-    operations.Operations._run = crashing_run  # type: ignore[assignment,method-assign]
+    Operations._run = crashing_run  # type: ignore[assignment,method-assign]
     vars(refund_settlement)["finish"] = crashing_finish
     vars(payment_settlement)["add_ends"] = crashing_ends
 

@@ -13,11 +13,11 @@ import pytest
 from resolvers.api import build_schema
 from schema.context import Context, new_context
 from services.batching import Batcher
+from services.completion import Operations
 from services.core import Services
 from services.database import Database
 from services.live import LiveUpdates
 from services.metrics import Metrics
-from services.operations import Operations
 from services.payments.reservation import ReservePayments
 from services.payments.settlement import SettleIntents
 from services.viewer import Role, Viewer

@@ -114,10 +114,6 @@ CALLS: dict[str, tuple[list[StripeRequest], str, str, str]] = {
         [requests.retrieve_balance("acct_1")],
         "/v1/balance", "_balance_retrieve_params", "BalanceRetrieveParams",
     ),
-    "retrieve_event": (
-        [requests.retrieve_event("evt_1", account=None), requests.retrieve_event("evt_1", account="acct_1")],
-        "/v1/events/evt_1", "_event_retrieve_params", "EventRetrieveParams",
-    ),
     "list_events": (
         [requests.list_events(types=["charge.refunded"], created_gte=1, account="acct_1")],
         "/v1/events", "_event_list_params", "EventListParams",

@@ -15,10 +15,10 @@ from pydantic import SecretStr
 
 from services.batching import Batcher
 from services.circuit_breaker import CircuitBreaker
+from services.completion import Operations
 from services.core import Services
 from services.live import LiveUpdates
 from services.metrics import Metrics
-from services.operations import Operations
 from services.rate_limiter import Priority, RateLimiter
 from services.stripe_gateway import API_VERSION, GatewayConfig, StripeError, StripeGateway, StripeResponse
 from services.webhooks.inbox import StoreEvents
