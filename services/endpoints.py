@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from pydantic import SecretStr
-from rich.table import Table
 
 from services.authentication import mint_token
 
@@ -71,13 +70,10 @@ def endpoints_file(settings: Settings, endpoints: Mapping[str, Any]) -> Iterator
 
 def introduce(endpoints: Mapping[str, Any], console: Console) -> None:
     """Say where things are and what to try next."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    # In one line each, however narrow the terminal: they are there to be copied.
     for name in ("graphql", "websocket", "webhooks", "sandbox", "database", "redis"):
         if endpoints[name]:
-            table.add_row(name, str(endpoints[name]))
-    console.print(table)
+            console.print(f"[bold]{name:9}[/bold]  {endpoints[name]}", soft_wrap=True, highlight=False)
     if not endpoints["tokens"]:
         return
     console.print("\nTokens (header [bold]authorization: Bearer …[/bold]):")
