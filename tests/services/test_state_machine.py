@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 from pydantic import SecretStr
 
-from models.payments import Payment, PaymentStatus
+from models.payments import PaymentStatus
 from services import embedded
 from settings import Settings
-from tests.support.crashes import Boundary
+from tests.support.crashes import Boundary, Trouble
 from tests.support.market import Market
 from tests.support.postgres import PostgresServer, create_database, drop_database
 
@@ -42,10 +42,12 @@ FAULTS = ("rate_429", "rate_500", "reset_before", "reset_after")
 MINUTE, DAY = 60, 86_400
 
 which = st.integers(0, 11)
-part = st.sampled_from((None, 1 / 3, 0.5, 1.0))
-Chosen = TypeVar("Chosen")
-
+parts = st.sampled_from((None, 1 / 3, 0.5, 1.0))
+crashes = st.builds(Trouble.crash, st.sampled_from(Boundary), st.sampled_from((0, 0, 1)))
+faults = st.builds(Trouble.failing, st.sampled_from(FAULTS), st.integers(0, 5), st.sampled_from((0, 0, 1, 2)))
+troubles = st.one_of(st.none(), st.none(), crashes, faults)
 somebody_has_asked = precondition(lambda game: bool(game.market.asked))
+Chosen = TypeVar("Chosen")
 
 
 def chosen(things: list[Chosen], index: int) -> list[Chosen]:
@@ -56,19 +58,22 @@ def chosen(things: list[Chosen], index: int) -> list[Chosen]:
 class Game(RuleBasedStateMachine):
     """One market from its opening until everybody agrees."""
 
+    market: Market
+
     def __init__(self, run: Callable[[Coroutine[Any, Any, Any]], Any], opened: Callable[[Any], Any]) -> None:
         super().__init__()
         self._run = run
         self._opened = opened
         self._stack = AsyncExitStack()
         self._is_sound = False
-        self.market: Market = None  # type: ignore[assignment]  # opened first
 
-    def step(self, move: Coroutine[Any, Any, Any]) -> None:
-        """Make a move; whatever it was, all must hold."""
+    def step(self, move: Coroutine[Any, Any, Any], trouble: Trouble | None = None) -> None:
+        """Make a move, in trouble or not; whatever came of it, all must hold."""
 
         async def moved() -> None:
+            self.market.trap.arm(trouble)
             await move
+            self.market.trap.arm(None)
             await self.market.check()
 
         self._is_sound = False
@@ -87,10 +92,15 @@ class Game(RuleBasedStateMachine):
 
         self._run(ended())
 
-    @initialize(capacities=st.tuples(st.integers(2, 12), st.integers(1, 6)))
-    def open(self, capacities: tuple[int, int]) -> None:
+    @initialize(
+        capacities=st.tuples(st.integers(4, 12), st.integers(1, 6)),
+        first=st.lists(st.tuples(st.sampled_from(CARDS), st.booleans()), min_size=2, max_size=4),
+    )
+    def open(self, capacities: tuple[int, int], first: list[tuple[str, bool]]) -> None:
         async def opened() -> None:
             self.market = await self._stack.enter_async_context(self._opened(capacities))
+            for guest, (method, later) in enumerate(first):
+                await self.market.ask_anew(self.market.payment(guest % 3, 0, method, 1, later=later, save=False))
 
         self._run(opened())
         self._is_sound = True
@@ -99,191 +109,122 @@ class Game(RuleBasedStateMachine):
 
     @rule(
         guest=st.integers(0, 2), activity=st.sampled_from((0, 0, 0, 1)), method=st.sampled_from(CARDS),
-        quantity=st.integers(1, 3), later=st.booleans(), save=st.booleans(),
+        quantity=st.integers(1, 3), later=st.booleans(), save=st.booleans(), trouble=troubles,
     )  # fmt: skip
-    def pay(self, guest: int, activity: int, method: str, quantity: int, later: bool, save: bool) -> None:
+    def pay(
+        self, guest: int, activity: int, method: str, quantity: int, later: bool, save: bool, trouble: Trouble | None
+    ) -> None:
         asked = self.market.payment(guest, activity, method, quantity, later=later, save=save)
-        self.step(self.market.ask_anew(asked))
+        self.step(self.market.ask_anew(asked), trouble)
 
     @rule(
         quantities=st.lists(st.integers(1, 4), min_size=2, max_size=4), activity=st.integers(0, 1),
-        method=st.sampled_from(CARDS), twice=st.booleans(),
+        method=st.sampled_from(CARDS), twice=st.booleans(), trouble=troubles,
     )  # fmt: skip
-    def pay_together(self, quantities: list[int], activity: int, method: str, twice: bool) -> None:
+    def pay_together(
+        self, quantities: list[int], activity: int, method: str, twice: bool, trouble: Trouble | None
+    ) -> None:
         several = [
             self.market.payment(guest % 3, activity, method, quantity, later=False, save=False)
             for guest, quantity in enumerate(quantities)
         ]
-        self.step(self.market.ask_together(several + several[:1] * twice))
+        self.step(self.market.ask_together(several + several[:1] * twice), trouble)
 
     @somebody_has_asked
-    @rule(index=st.integers(0, 40))
-    def ask_again(self, index: int) -> None:
+    @rule(index=st.integers(0, 40), otherwise=st.booleans(), trouble=troubles)
+    def ask_again(self, index: int, otherwise: bool, trouble: Trouble | None) -> None:
         for asked in chosen(self.market.asked, index):
-            self.step(self.market.ask(asked))
+            if otherwise:
+                self.step(self.market.ask_otherwise(asked))
+            else:
+                self.step(self.market.ask(asked), trouble)
 
-    @somebody_has_asked
-    @rule(index=st.integers(0, 40))
-    def ask_otherwise(self, index: int) -> None:
-        for asked in chosen(self.market.asked, index):
-            self.step(self.market.ask_otherwise(asked))
-
-    def act_on(
-        self, index: int, act: Callable[[Payment], Coroutine[Any, Any, Any]], *statuses: PaymentStatus
+    @rule(
+        act=st.sampled_from(("retry", "capture", "cancel", "cancel_rsvp", "refund", "refund")), index=which,
+        method=st.sampled_from(CARDS), part=parts, by_host=st.booleans(), trouble=troubles,
+    )  # fmt: skip
+    def go_on(
+        self, act: str, index: int, method: str, part: float | None, by_host: bool, trouble: Trouble | None
     ) -> None:
-        """Do something with a payment that stands there, or with any where none does."""
+        """With a payment that stands where this makes sense, or with any where none does."""
+        market = self.market
+        fitting: dict[str, tuple[PaymentStatus, ...]] = {
+            "retry": (PaymentStatus.FAILED, PaymentStatus.REQUIRES_ACTION),
+            "capture": (PaymentStatus.AUTHORIZED,),
+            "refund": (PaymentStatus.SUCCEEDED, PaymentStatus.PARTIALLY_REFUNDED),
+        }
 
-        async def acted() -> None:
-            for payment in chosen(await self.market.payments(*statuses), index):
-                await act(payment)
+        async def gone_on() -> None:
+            for payment in chosen(await market.payments(*fitting.get(act, ())), index):
+                acts = {
+                    "retry": partial(market.retry, payment, method), "capture": partial(market.capture, payment, part),
+                    "cancel": partial(market.cancel, payment), "refund": partial(market.refund, payment, part),
+                    "cancel_rsvp": partial(market.cancel_rsvp, payment, by_host=by_host),
+                }  # fmt: skip
+                await acts[act]()
 
-        self.step(acted())
-
-    @somebody_has_asked
-    @rule(index=which, method=st.sampled_from(CARDS))
-    def retry(self, index: int, method: str) -> None:
-        retriable = (PaymentStatus.FAILED, PaymentStatus.REQUIRES_ACTION)
-        self.act_on(index, lambda payment: self.market.retry(payment, method), *retriable)
-
-    @somebody_has_asked
-    @rule(index=which, part=part)
-    def capture(self, index: int, part: float | None) -> None:
-        self.act_on(index, lambda payment: self.market.capture(payment, part), PaymentStatus.AUTHORIZED)
-
-    @somebody_has_asked
-    @rule(index=which)
-    def cancel(self, index: int) -> None:
-        self.act_on(index, self.market.cancel)
-
-    @somebody_has_asked
-    @rule(index=which, by_host=st.booleans())
-    def cancel_rsvp(self, index: int, by_host: bool) -> None:
-        self.act_on(index, lambda payment: self.market.cancel_rsvp(payment, by_host=by_host))
-
-    @somebody_has_asked
-    @rule(index=which, part=part)
-    def refund(self, index: int, part: float | None) -> None:
-        paid = (PaymentStatus.SUCCEEDED, PaymentStatus.PARTIALLY_REFUNDED)
-        self.act_on(index, lambda payment: self.market.refund(payment, part), *paid)
+        self.step(gone_on(), trouble)
 
     # --- people and banks at Stripe ---------------------------------------------------------------------------------
 
-    def at_stripe(self, listed: Coroutine[Any, Any, list[str]], index: int, act: Callable[[str], Any]) -> None:
-        """Do something with one of what is listed there."""
+    @rule(
+        act=st.sampled_from(("authenticate", "authenticate", "settle", "settle", "expire", "fail", "fail", "succeed")),
+        index=which, passes=st.booleans(),
+    )  # fmt: skip
+    def happens_at_stripe(self, act: str, index: int, passes: bool) -> None:
+        """A challenge is passed or not, a bank answers, an authorization runs out, a refund fails late or arrives."""
+        market = self.market
+        kinds = {
+            "authenticate": ("payment_intents", "requires_action"), "settle": ("payment_intents", "processing"),
+            "expire": ("payment_intents", "requires_capture"), "succeed": ("refunds", "pending"),
+            "fail": ("refunds", "pending", "succeeded"),
+        }  # fmt: skip
+        kind, *statuses = kinds[act]
 
-        async def acted() -> None:
-            for id_ in chosen(await listed, index):
-                await act(id_)
+        async def happened() -> None:
+            for id_ in chosen(await market.at_stripe(kind, *statuses), index):
+                await market.act(f"{kind}/{id_}/{act}", outcome="success" if passes else "failure")
 
-        self.step(acted())
+        self.step(happened())
 
-    @somebody_has_asked
-    @rule(index=which, passes=st.booleans())
-    def authenticate(self, index: int, passes: bool) -> None:
-        outcome = "success" if passes else "failure"
-        act = self.market.act
-        self.at_stripe(
-            self.market.intents("requires_action"), index,
-            lambda id_: act(f"payment_intents/{id_}/authenticate", outcome=outcome),
-        )  # fmt: skip
-
-    @somebody_has_asked
-    @rule(index=which, passes=st.booleans())
-    def bank_answers(self, index: int, passes: bool) -> None:
-        outcome = "success" if passes else "failure"
-        act = self.market.act
-        self.at_stripe(
-            self.market.intents("processing"), index,
-            lambda id_: act(f"payment_intents/{id_}/settle", outcome=outcome),
-        )  # fmt: skip
-
-    @somebody_has_asked
-    @rule(index=which)
-    def authorization_runs_out(self, index: int) -> None:
-        act = self.market.act
-        self.at_stripe(
-            self.market.intents("requires_capture"), index, lambda id_: act(f"payment_intents/{id_}/expire")
-        )
-
-    @somebody_has_asked
-    @rule(index=which, part=part, reverses=st.booleans(), refunds_fee=st.booleans())
+    @rule(index=which, part=parts, reverses=st.booleans(), refunds_fee=st.booleans())
     def refund_in_dashboard(self, index: int, part: float | None, reverses: bool, refunds_fee: bool) -> None:
         options = {"reverse_transfer": reverses, "refund_application_fee": refunds_fee}
-        self.at_stripe(
-            self.market.intents("succeeded"), index,
-            lambda id_: self.market.refund_in_dashboard(id_, part, **options),
-        )  # fmt: skip
 
-    @somebody_has_asked
-    @rule(index=which)
-    def refund_fails(self, index: int) -> None:
-        act = self.market.act
-        self.at_stripe(
-            self.market.refunds_at_stripe("pending", "succeeded"), index, lambda id_: act(f"refunds/{id_}/fail")
-        )
+        async def refunded() -> None:
+            for id_ in chosen(await self.market.at_stripe("payment_intents", "succeeded"), index):
+                await self.market.refund_in_dashboard(id_, part, **options)
 
-    @somebody_has_asked
-    @rule(index=which)
-    def refund_arrives(self, index: int) -> None:
-        act = self.market.act
-        self.at_stripe(
-            self.market.refunds_at_stripe("pending"), index, lambda id_: act(f"refunds/{id_}/succeed")
-        )
+        self.step(refunded())
 
-    @rule(what=st.sampled_from(("restrict", "enable", "enable")))
+    @rule(what=st.sampled_from(("restrict", "enable", "enable", "enable")))
     def host_is(self, what: str) -> None:
         self.step(self.market.act(f"accounts/{self.market.account}/{what}"))
 
     # --- what goes on by itself -------------------------------------------------------------------------------------
 
-    @somebody_has_asked
-    @rule(count=st.integers(0, 12), seed=st.integers(0, 999), handled=st.booleans())
-    def deliver(self, count: int, seed: int, handled: bool) -> None:
-        self.step(self.market.deliver(count, seed, handled=handled))
+    @rule(count=st.integers(0, 12), seed=st.integers(0, 999), handled=st.booleans(), trouble=troubles)
+    def deliver(self, count: int, seed: int, handled: bool, trouble: Trouble | None) -> None:
+        self.step(self.market.deliver(count, seed, handled=handled), trouble)
 
-    @somebody_has_asked
-    @rule()
-    def handle(self) -> None:
-        self.step(self.market.handle())
+    @rule(
+        job=st.sampled_from(("handle", "sweep", "recover", "expire")), trouble=troubles,
+        seconds=st.sampled_from((0, 2 * MINUTE, 2 * MINUTE, 20 * MINUTE, DAY, 8 * DAY)),
+    )  # fmt: skip
+    def work(self, job: str, seconds: float, trouble: Trouble | None) -> None:
+        """A job runs, after some time."""
+        market = self.market
 
-    @somebody_has_asked
-    @rule()
-    def sweep(self) -> None:
-        self.step(self.market.sweep())
+        async def worked() -> None:
+            await market.let_pass(seconds)
+            jobs = {"handle": market.handle, "sweep": market.sweep, "recover": market.recover, "expire": market.expire}
+            await jobs[job]()
 
-    @somebody_has_asked
-    @rule(seconds=st.sampled_from((2 * MINUTE, 20 * MINUTE, DAY + MINUTE, 8 * DAY)))
-    def time_passes(self, seconds: float) -> None:
-        async def passed() -> None:
-            await self.market.let_pass(seconds)
-            await self.market.expire()
-            await self.market.recover()
+        self.step(worked(), trouble)
 
-        self.step(passed())
-
-    @somebody_has_asked
-    @rule()
-    def recover(self) -> None:
-        async def recovered() -> None:
-            await self.market.let_pass(2 * MINUTE)
-            await self.market.recover()
-
-        self.step(recovered())
-
-    @somebody_has_asked
     @rule(by_webhook=st.booleans())
     def come_to_rest(self, by_webhook: bool) -> None:
         self.step(self.market.come_to_rest(by_webhook=by_webhook))
-
-    # --- what goes wrong next ---------------------------------------------------------------------------------------
-
-    @rule(boundary=st.sampled_from(Boundary), writes=st.sampled_from((0, 0, 1)))
-    def crash_next(self, boundary: Boundary, writes: int) -> None:
-        self.market.trap.boundary, self.market.trap.writes = boundary, writes
-
-    @rule(fault=st.sampled_from(FAULTS), seed=st.integers(0, 5), requests=st.sampled_from((0, 0, 1, 2)))
-    def fault_next(self, fault: str, seed: int, requests: int) -> None:
-        self.market.trap.fault, self.market.trap.requests = {fault: 1, "seed": seed}, requests
 
 
 @pytest.fixture
@@ -309,7 +250,7 @@ def test_in_whatever_order_nothing_is_lost_or_done_twice(
 ) -> None:
     runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
     game = hypothesis_settings(
-        max_examples=SOAK or 12, stateful_step_count=60 if SOAK else 30, derandomize=not SOAK, database=None,
+        max_examples=SOAK or 10, stateful_step_count=50 if SOAK else 30, derandomize=not SOAK, database=None,
         deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck),
         phases=[Phase.generate],  # making a failure's game shorter takes minutes
     )  # fmt: skip

@@ -38,19 +38,38 @@ class _RolledBackError(Exception):
     """Ends a batch's transaction; it turns into a crash where the batch was awaited."""
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A crash at a boundary of a call, or a fault of a call; `calls` go well before it."""
+
+    boundary: Boundary | None
+    fault: dict[str, Any] | None
+    calls: int
+
+    @classmethod
+    def crash(cls, boundary: Boundary, writes: int) -> Trouble:
+        """The process ends there."""
+        return cls(boundary, None, writes)
+
+    @classmethod
+    def failing(cls, fault: str, seed: int, requests: int) -> Trouble:
+        """One of the sandbox's faults."""
+        return cls(None, {fault: 1, "seed": seed}, requests)
+
+
 @dataclass(slots=True)
 class Trap:
-    """What goes wrong next: a crash at a boundary of the `calls`-th write from now, a fault of the n-th request."""
+    """What goes wrong next, once."""
 
-    boundary: Boundary | None = None
-    writes: int = 0
-    fault: dict[str, Any] | None = None
-    requests: int = 0
+    _trouble: Trouble | None = None
+    _calls: int = 0
     _has_called: bool = False
+    sprung: int = 0
 
-    def disarm(self) -> None:
-        """Let all go well."""
-        self.boundary, self.fault = None, None
+    def arm(self, trouble: Trouble | None) -> None:
+        """Let this go wrong, or nothing any more."""
+        self._trouble = trouble
+        self._calls = trouble.calls if trouble else 0
 
     def begin(self, *, settles: bool = False) -> None:
         """Something is asked for; `settles` where settling is all there is to it, as with webhooks."""
@@ -71,25 +90,22 @@ class Trap:
 
     def drawn_fault(self) -> dict[str, Any] | None:
         """The fault of this request."""
-        if self.fault is None:
-            return None
-        self.requests -= 1
-        if self.requests >= 0:
-            return None
-        fault, self.fault = self.fault, None
-        return fault
+        fault = self._trouble.fault if self._trouble else None
+        return fault if fault is not None and self._is_due() else None
 
     def _springs(self, boundary: Boundary) -> bool:
-        if boundary in {Boundary.RESERVED, Boundary.CALLED}:
-            self._has_called = self._has_called or boundary is Boundary.CALLED
-        elif not self._has_called:
+        if boundary is Boundary.CALLED:
+            self._has_called = True
+        if boundary in {Boundary.SETTLING, Boundary.SETTLED} and not self._has_called:
             return False
-        if boundary is not self.boundary:
+        return self._trouble is not None and self._trouble.boundary is boundary and self._is_due()
+
+    def _is_due(self) -> bool:
+        self._calls -= 1
+        if self._calls >= 0:
             return False
-        self.writes -= 1
-        if self.writes >= 0:
-            return False
-        self.boundary = None
+        self._trouble = None
+        self.sprung += 1
         return True
 
 

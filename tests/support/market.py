@@ -262,15 +262,10 @@ class Market:
         with suppress(RefusedError):
             await self.sandbox.act(path, **body)
 
-    async def intents(self, status: str) -> list[str]:
-        """Stripe's payment intents that stand there, the oldest first."""
-        intents = await self.sandbox.every("/v1/payment_intents")
-        return [intent["id"] for intent in reversed(intents) if intent["status"] == status]
-
-    async def refunds_at_stripe(self, *statuses: str) -> list[str]:
-        """Stripe's refunds that stand there, the oldest first."""
-        refunds = await self.sandbox.every("/v1/refunds")
-        return [refund["id"] for refund in reversed(refunds) if refund["status"] in statuses]
+    async def at_stripe(self, kind: str, *statuses: str) -> list[str]:
+        """Stripe's payment intents or refunds that stand there, the oldest first."""
+        things = await self.sandbox.every(f"/v1/{kind}")
+        return [thing["id"] for thing in reversed(things) if thing["status"] in statuses]
 
     async def refund_in_dashboard(self, intent: str, part: float | None, **options: Any) -> None:
         """Somebody gives money back past Paydesk; with more than is left, or twice from a host, nothing happens."""
@@ -349,7 +344,7 @@ class Market:
 
     async def come_to_rest(self, *, by_webhook: bool) -> None:
         """Nothing goes wrong any more, all is delivered or swept up, and everybody agrees on everything."""
-        self.trap.disarm()
+        self.trap.arm(None)
         await self._finish_operations()
         if by_webhook:
             await self._receive([event for event in await self._events() if event["id"] not in self.delivered])
