@@ -27,7 +27,7 @@ _BY_INTENT = "SELECT * FROM payments WHERE stripe_payment_intent_id = $1"
 async def payment_intent_changed(services: Services, event: WebhookEvent) -> None:
     """Settle the payment that this payment intent belongs to; events of intents that are not ours are passed over."""
     intent = event.payload["data"]["object"]
-    payment = await _payment_of(services, intent["id"], intent)
+    payment = await payment_of(services, intent["id"], intent)
     if payment is None:
         log.info("payments.event_of_no_payment", event_type=event.type, intent=intent["id"])
         return
@@ -41,7 +41,7 @@ async def charge_changed(services: Services, event: WebhookEvent) -> None:
     charge = event.payload["data"]["object"]
     if charge.get("payment_intent") is None:
         return
-    payment = await _payment_of(services, charge["payment_intent"], charge)
+    payment = await payment_of(services, charge["payment_intent"], charge)
     if payment is None:
         return
     if charge["status"] == "failed":
@@ -67,7 +67,7 @@ async def _settle_as_it_is(services: Services, payment: Payment, intent_id: str,
     await settle(services, payment, facts, actor=f"stripe:{event.stripe_event_id}")
 
 
-async def _payment_of(services: Services, intent_id: str, thing: dict[str, Any]) -> Payment | None:
+async def payment_of(services: Services, intent_id: str, thing: dict[str, Any]) -> Payment | None:
     """The payment of an intent: by its id, or by our metadata where its event came before Stripe's answer did.
 
     Args:

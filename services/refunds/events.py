@@ -9,11 +9,12 @@ import structlog
 
 from models.payments import Payment
 from models.refunds import Refund
+from services.payments.events import payment_of
 from services.payments.intents import fetch_facts, settle
 from services.refunds.facts import RefundFacts
 from services.refunds.settlement import settle_refund
 from services.stripe_gateway import Priority
-from services.stripe_requests import list_refunds, retrieve_refund
+from services.stripe_requests import list_refunds, retrieve_payment_intent, retrieve_refund
 
 if TYPE_CHECKING:
     from models.webhook_events import WebhookEvent
@@ -69,6 +70,11 @@ async def _payment_of(services: Services, thing: dict[str, Any], event: WebhookE
     if intent_id is None:
         return None
     payment = await Payment.get_or_none(stripe_payment_intent_id=intent_id)
+    if payment is None:
+        # It may be one of ours whose intent is not known yet: the refund overtook the answer that makes it known.
+        request = retrieve_payment_intent(intent_id)
+        intent = (await services.stripe.send(request, priority=Priority.BACKGROUND)).body
+        payment = await payment_of(services, intent_id, intent)
     if payment is None:
         log.info("refunds.event_of_no_payment", object=thing["id"])
         return None
