@@ -7,8 +7,10 @@ import difflib
 import signal
 import sys
 import time
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from uuid import UUID
 
 import asyncpg
 import typer
@@ -27,16 +29,19 @@ from services.jobs import run_worker
 from services.ledger_check import check_ledger
 from services.logs import configure_logs
 from services.migrations import migrate as run_migrations
+from services.parked import parked_operations, retry_parked
 from services.viewer import Role
 from services.wiring import open_services
-from settings import ConfigurationError, Settings, load_settings, variable_of
+from settings import ConfigurationError, Settings, load_settings, setting_rows, settings_page, variable_of
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import AsyncIterator, Coroutine
 
 app = typer.Typer(help="Operate Paydesk.", no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 ledger = typer.Typer(help="The double-entry ledger.", no_args_is_help=True)
 app.add_typer(ledger, name="ledger")
+operations = typer.Typer(help="Operations that only a person can settle.", no_args_is_help=True)
+app.add_typer(operations, name="operations")
 
 SCHEMA = Path("schema.graphql")
 
@@ -77,6 +82,15 @@ def _reach(settings: Settings) -> Settings:
         filled["stripe_secret_key"] = SecretStr(SECRET_KEY)
         filled["stripe_api_base"] = endpoints["sandbox"]
     return settings.model_copy(update=filled)
+
+
+@asynccontextmanager
+async def _connection(url: str) -> AsyncIterator[asyncpg.Connection[Any]]:
+    connection = await asyncpg.connect(url)
+    try:
+        yield connection
+    finally:
+        await connection.close()
 
 
 def _database_url(settings: Settings) -> str:
@@ -151,11 +165,16 @@ def schema(
 
 
 @app.command()
-def settings() -> None:
+def settings(
+    markdown: Annotated[bool, typer.Option(help="As docs/settings.md has them.")] = False,
+) -> None:
     """List every setting with its variable, default and meaning."""
+    if markdown:
+        typer.echo(settings_page(), nl=False)
+        return
     table = Table("variable", "default", "meaning", box=None, padding=(0, 2))
-    for name, field in Settings.model_fields.items():
-        table.add_row(variable_of(name), str(field.default), field.description or "")
+    for row in setting_rows():
+        table.add_row(*row)
     Console().print(table)
 
 
@@ -173,17 +192,47 @@ def demo() -> None:
     _run(work())
 
 
+@operations.command("parked")
+def operations_parked() -> None:
+    """List the parked operations with the calls that they made; exit 1 where there are any."""
+    url = _database_url(_settings())
+
+    async def work() -> int:
+        async with _connection(url) as connection:
+            found = await parked_operations(connection)
+        table = Table("operation", "kind", "caller", "since", "calls", box=None, padding=(0, 2))
+        for operation in found:
+            since = f"{operation.since:%Y-%m-%d %H:%M}"
+            table.add_row(str(operation.id), operation.kind, operation.caller, since, "\n".join(operation.calls))
+        Console().print(table if found else "No operation is parked.")
+        return 1 if found else 0
+
+    _run(work())
+
+
+@operations.command("retry")
+def operations_retry(operation: Annotated[UUID, typer.Argument(help="The operation's id.")]) -> None:
+    """Let the recovery job try a parked operation again."""
+    url = _database_url(_settings())
+
+    async def work() -> int:
+        async with _connection(url) as connection:
+            if not await retry_parked(connection, operation):
+                raise _Refused(f"No parked operation has the id {operation}.")
+        typer.echo("The recovery job takes it up in a moment.")
+        return 0
+
+    _run(work())
+
+
 @ledger.command("check")
 def ledger_check() -> None:
     """Check that every transaction balances and that every payment's pots hold what its row says; exit 1 if not."""
     url = _database_url(_settings())
 
     async def work() -> int:
-        connection = await asyncpg.connect(url)
-        try:
+        async with _connection(url) as connection:
             report = await check_ledger(connection)
-        finally:
-            await connection.close()
         console = Console()
         table = Table("account", "owner", "holds", box=None, padding=(0, 2))
         for kind, owner, currency, minor in report.balances:

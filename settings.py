@@ -12,6 +12,15 @@ from pydantic import AliasChoices, BaseModel, Field, NonNegativeInt, SecretStr, 
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 SECRET_LENGTH = 32
+_PAGE_HEAD = """\
+# Settings
+
+They come from the environment, or from a file `.env` in the folder that Paydesk is started in; the environment wins.
+Lists are separated by commas, amounts by currency are JSON. This page is what
+`.venv/bin/python manage.py settings --markdown` prints.
+
+| variable | default | meaning |
+|---|---|---|"""
 
 
 class Environment(StrEnum):
@@ -189,11 +198,52 @@ def variable_of(field: str) -> str:
     return field if info is None else f"PAYDESK_{field.upper()}"
 
 
-def _unsafe_always(settings: Settings) -> list[str]:
+def setting_rows() -> list[tuple[str, str, str]]:
+    """Each setting's variable, default as one writes it in the environment, and meaning."""
     return [
+        (variable_of(name), _written(field.default), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def settings_page() -> str:
+    """docs/settings.md."""
+    rows = [
+        f"| `{variable}` | {f'`{default}`' if default else ''} | {meaning.replace('|', chr(92) + '|')} |"
+        for variable, default, meaning in setting_rows()
+    ]
+    return "\n".join([_PAGE_HEAD, *rows, ""])
+
+
+def _written(default: Any) -> str:
+    if default is None or default in ((), {}):
+        return ""
+    return str(default).lower() if isinstance(default, bool) else str(default)
+
+
+def _unsafe_always(settings: Settings) -> list[str]:
+    short = [
         f"PAYDESK_JWT_SECRET: secret {i} has fewer than {SECRET_LENGTH} bytes."
         for i, secret in enumerate(settings.jwt_secret, 1)
         if len(secret.get_secret_value().encode()) < SECRET_LENGTH
+    ]
+    return [*short, *_malformed(settings)]
+
+
+def _malformed(settings: Settings) -> list[str]:
+    """Addresses and keys of another form than they have; what is wrong with them is not shown, as it may be secret."""
+    forms = {
+        "DATABASE_URL": (settings.database_url, ("postgresql://", "postgres://")),
+        "REDIS_URL": (settings.redis_url, ("redis://", "rediss://", "unix://")),
+        "STRIPE_SECRET_KEY": (settings.stripe_secret_key, ("sk_", "rk_")),
+        "STRIPE_API_BASE": (settings.stripe_api_base, ("https://", "http://")),
+        "PAYDESK_JWKS_URL": (settings.jwks_url, ("https://", "http://")),
+    }
+    return [
+        f"{name}: must begin with {' or '.join(beginnings)}."
+        for name, (value, beginnings) in forms.items()
+        if value is not None
+        and not (value.get_secret_value() if isinstance(value, SecretStr) else value).startswith(beginnings)
     ]
 
 

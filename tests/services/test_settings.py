@@ -193,3 +193,19 @@ def test_every_setting_says_what_it_is(field: str) -> None:
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DATABASE_URL", "mysql://h/d"), ("REDIS_URL", "localhost:6379"), ("STRIPE_SECRET_KEY", "pk_test_x"),
+        ("STRIPE_API_BASE", "api.stripe.com"), ("PAYDESK_JWKS_URL", "example.com/keys"),
+    ],
+)  # fmt: skip
+def test_an_address_or_key_of_another_form_is_named_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    given(monkeypatch, **{variable: value})
+    with pytest.raises(ConfigurationError, match=f"^{variable}: must begin with") as refusal:
+        load_settings()
+    assert value not in str(refusal.value)
