@@ -15,6 +15,7 @@ import structlog
 from services.circuit_breaker import BreakerState
 from services.exclusive import exclusively
 from services.payments.holds import expire_holds
+from services.stripe_gateway import StripeError
 from services.webhooks.inbox import CHANNEL
 from services.webhooks.processing import by_object, claim_due, process_together
 from services.webhooks.sweeper import sweep
@@ -56,6 +57,7 @@ def periodic_jobs(services: Services) -> list[Job]:
         Job("expire_holds", settings.expire_every_s, expire_due_holds, grace_s),
         Job("sweep", settings.gap_every_s, sweep),
         Job("measure_inbox", _MEASURE_EVERY_S, measure_inbox),
+        Job("measure_operations", _MEASURE_EVERY_S, measure_operations),
     ]
 
 
@@ -84,6 +86,16 @@ async def measure_inbox(services: Services) -> None:
     services.metrics.inbox_waiting.set(record["waiting"])
     late = (now - record["due"]).total_seconds() if record["due"] is not None else 0.0
     services.metrics.inbox_oldest_s.set(max(0.0, late))
+
+
+async def measure_operations(services: Services) -> None:
+    """Say how many operations are unfinished, and how many wait for a person."""
+    records = await services.database.pool.fetch(
+        "SELECT status, count(*) AS number FROM operations WHERE status IN ('RUNNING', 'PARKED') GROUP BY status"
+    )
+    numbers = {record["status"]: record["number"] for record in records}
+    services.metrics.operations_unfinished.set(numbers.get("RUNNING", 0))
+    services.metrics.operations_parked.set(numbers.get("PARKED", 0))
 
 
 async def run_worker(services: Services, stop: asyncio.Event) -> None:
@@ -137,9 +149,11 @@ def _delay_s(failures: int, first_s: float = _BACKOFF_S) -> float:
 
 
 def _log_failure(services: Services, job: str, failures: int, error: Exception) -> None:
-    """Log the first failure of a row in full, and the rest in short."""
+    """Log the first failure of a row in full, and the rest in short, as all that comes of Stripe being away."""
     services.metrics.job_failures.labels(job).inc()
-    if failures == 1:
+    if isinstance(error, StripeError):
+        log.warning("jobs.stripe_failed", job=job, failures=failures, error=str(error))
+    elif failures == 1:
         log.error("jobs.failed", job=job, exc_info=error)
     else:
         log.warning("jobs.failed_again", job=job, failures=failures, error=type(error).__name__)
