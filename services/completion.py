@@ -51,6 +51,8 @@ log = structlog.get_logger("operations")
 # Stripe forgets idempotency keys after 24 hours ("Idempotent requests"); a replay must arrive well before.
 REPLAYABLE_FOR = timedelta(hours=23)
 RETRY_AFTER_S = 2
+# Takings over that ended in an error of ours: what fails for so long fails for ever.
+PARK_AFTER = 20
 RETRY_AT_MOST_S = 600
 POLL_S = (0.05, 0.1, 0.2, 0.4, 0.5)
 
@@ -245,9 +247,11 @@ class Operations:
             _ = await self.complete(services, operation, priority=Priority.BACKGROUND)
         except (StripeUnavailable, OperationInProgress):
             log.warning("operations.still_unknown", operation=str(operation.id), attempts=operation.attempts)
-        except Exception:
-            # A bug in one operation must not keep the others from their end; its lease brings it back.
+        except Exception as error:
+            # A bug in one operation must not keep the others from their end; its lease brings it back, for a while.
             log.exception("operations.recovery_failed", operation=str(operation.id), kind=operation.kind)
+            if operation.attempts >= PARK_AFTER:
+                await self._park(services, operation, f"{type(error).__name__} each of {PARK_AFTER} times")
 
     async def _park(self, services: Services, operation: Operation, reason: str) -> None:
         log.error("operations.parked", operation=str(operation.id), kind=operation.kind, reason=reason)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from models.operations import OperationStep
 from models.sets import insert_rows
 from models.users import User
 from services.errors import DomainError, InvalidState
-from services.operations import Answers, Intent, PlannedStep, Refusal, claim, finish, new_step, record_answers
+from services.operations import Answers, Claimed, Intent, PlannedStep, Refusal, claim, finish, new_step, record_answers
 from services.payments.intents import CLOCK_SKEW
 from services.stripe_requests import create_customer, list_customers
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from models.operations import Operation
     from services.core import Services
 
@@ -30,7 +33,31 @@ async def ensure_customer(services: Services, user: User) -> str:
     # A refusal is recorded for ever: what it was about is part of the key, so that a corrected address is a new try.
     arguments = {"user_id": str(user.id), "email": user.email, "name": user.name}
     key = Intent(_CALLER, "-", KIND, arguments).arguments_hash.hex()
-    intent = Intent(_CALLER, f"{user.id}:{key}", KIND, arguments)
+    for generation in count(1):
+        claimed = await _made(services, user, Intent(_CALLER, f"{user.id}:{key}:{generation}", KIND, arguments))
+        customer = (await User.get(id=user.id)).stripe_customer_id
+        if customer is not None:
+            return customer
+        if claimed.new:
+            break
+        # It was made before, and is gone at Stripe since (`forget_customer`): another one is made.
+    raise RuntimeError(f"user {user.id} has no customer after one was made")
+
+
+async def forget_customer(services: Services, user_id: UUID, customer: str) -> None:
+    """Forget a customer that was deleted at Stripe; the next payment makes another."""
+    await services.database.pool.execute(
+        "UPDATE users SET stripe_customer_id = NULL, updated_at = now() WHERE id = $1 AND stripe_customer_id = $2",
+        user_id,
+        customer,
+    )
+
+
+async def _made(services: Services, user: User, intent: Intent) -> Claimed:
+    """Make a customer once for an intent.
+
+    Raises: InvalidState; OperationInProgress; StripeUnavailable.
+    """
     steps: list[OperationStep] = []
     async with services.database.transaction() as connection:
         claimed = await claim(
@@ -41,10 +68,7 @@ async def ensure_customer(services: Services, user: User) -> str:
             steps = [new_step(claimed.operation.id, PlannedStep(KIND, request))]
             await insert_rows(connection, OperationStep, steps)
     await services.operations.answer(services, claimed, planned=steps)
-    made = (await User.get(id=user.id)).stripe_customer_id
-    if made is None:
-        raise RuntimeError(f"user {user.id} has no customer after one was made")
-    return made
+    return claimed
 
 
 class CreateCustomer:

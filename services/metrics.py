@@ -51,6 +51,12 @@ class Metrics:
             "paydesk_batch_seconds", "One transaction, without its commit.", ["batch"], buckets=_SECONDS,
             registry=registry,
         )  # fmt: skip
+        self.operations_unfinished = Gauge(
+            "paydesk_operations_unfinished", "Operations under way or left by a process that died.", registry=registry
+        )
+        self.operations_parked = Gauge(
+            "paydesk_operations_parked", "Operations that only a person can settle.", registry=registry
+        )
         self.recovered = Counter("paydesk_recovered_operations", "Operations taken over.", registry=registry)
         self.expired = Counter("paydesk_expired_holds", "Holds of seats that ran out.", registry=registry)
         self.job_failures = Counter("paydesk_job_failures", "Runs of a job that failed.", ["job"], registry=registry)

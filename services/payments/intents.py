@@ -11,7 +11,7 @@ from services.errors import CardDeclined, DomainError, HostNotReady, InvalidInpu
 from services.operations import Answer, Answers, Refusal
 from services.payments.facts import FailureFacts, IntentFacts
 from services.payments.settlement import IntentSettlement, OperationEnd, SettledPayment
-from services.stripe_gateway import Priority, StripeCardError
+from services.stripe_gateway import Priority, StripeCardError, StripeInvalidRequest
 from services.stripe_requests import list_payment_intents, retrieve_payment_intent
 
 if TYPE_CHECKING:
@@ -100,11 +100,18 @@ def _refused_request(error: StripeError) -> DomainError:
     log.warning("payments.refused_by_stripe", code=code, param=param, request_id=error.request_id)
     if code in _CAPABILITY_CODES or param.startswith(("transfer_data", "on_behalf_of")):
         return HostNotReady(requirements=[code or "account_invalid"])
+    if is_customer_gone(error):
+        return InvalidState("Something has changed in the meantime. Please try again.", state="CUSTOMER_GONE")
     if param.startswith("payment_method") or "payment_method" in code:
         return InvalidInput("paymentMethod", "This payment method cannot be used. Please choose another one.")
     if code in {"amount_too_small", "amount_too_large"}:
         return InvalidInput("quantity", "Stripe does not take a payment of this amount.")
     return InvalidState("Stripe refused the payment. Nothing was charged.", state=(code or "refused").upper())
+
+
+def is_customer_gone(error: StripeError) -> bool:
+    """Whether the guest's customer was deleted at Stripe ("Error codes", resource_missing)."""
+    return isinstance(error, StripeInvalidRequest) and (error.code, error.param) == ("resource_missing", "customer")
 
 
 def intent_of(refusal: Refusal) -> dict[str, Any] | None:

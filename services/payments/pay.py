@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
 from models.activities import Activity
+from models.operations import OperationStep
 from models.payments import Payment, PaymentAllocation
 from models.users import User
-from services.customers import ensure_customer
+from services.customers import ensure_customer, forget_customer
 from services.errors import InvalidInput
-from services.operations import Intent, PlannedStep
-from services.payments.intents import find_intent, settle_answer
+from services.operations import Intent, PlannedStep, Refusal
+from services.payments.intents import find_intent, is_customer_gone, settle_answer
 from services.payments.reservation import CREATE_INTENT, PaymentReservation, intent_request
 from services.payments.result import PaymentResult, result_of
 from services.return_urls import allowed_return_url
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from models.money import Money
-    from models.operations import Operation, OperationStep
+    from models.operations import Operation
     from services.core import Services
     from services.operations import Answers, Ended
     from services.viewer import Viewer
@@ -128,12 +130,19 @@ class PayForActivity:
         payment = answers.subject
         if not isinstance(payment, Payment):
             payment = await Payment.get(id=operation.subject_id)
+        answer = answers.get(CREATE_INTENT)
+        if isinstance(answer, Refusal) and is_customer_gone(answer.error):
+            step = await OperationStep.filter(operation_id=operation.id, step=CREATE_INTENT).order_by("attempt").first()
+            if step is not None:
+                await forget_customer(services, payment.payer_id, _customer_in(step))
         return (await settle_answer(services, operation, payment, CREATE_INTENT, answers)).ended
 
     async def find(self, services: Services, operation: Operation, step: OperationStep) -> dict[str, Any] | None:
         """The payment intent among those of the guest's customer."""
         payment = await Payment.get(id=operation.subject_id)
-        payer = await User.get(id=payment.payer_id)
-        if payer.stripe_customer_id is None:
-            raise LookupError("the payment intent of a guest without a customer cannot be looked up")
-        return await find_intent(services, payment, operation, customer=payer.stripe_customer_id)
+        return await find_intent(services, payment, operation, customer=_customer_in(step))
+
+
+def _customer_in(step: OperationStep) -> str:
+    """The customer that a stored request names: the guest's own may be another by now."""
+    return parse_qs(step.body)["customer"][0]

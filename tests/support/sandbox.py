@@ -49,6 +49,10 @@ class Sandbox:
         query = encode(params or {})
         return await self._ask("GET", f"{path}?{query}" if query else path, headers=self._headers(account))
 
+    async def delete(self, path: str) -> Any:
+        """Stripe's answer to a deletion."""
+        return await self._ask("DELETE", path, headers=self._headers(None))
+
     async def every(
         self, path: str, params: dict[str, Any] | None = None, *, account: str | None = None
     ) -> list[dict[str, Any]]:
