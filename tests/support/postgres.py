@@ -65,9 +65,23 @@ async def drop_database(server: PostgresServer, name: str) -> None:
 
 
 _SCHEMA: Final = """
-SELECT (SELECT count(*) FROM pg_class), (SELECT count(*) FROM pg_attribute), (SELECT count(*) FROM pg_constraint),
-    (SELECT count(*) FROM pg_trigger), (SELECT count(*) FROM pg_proc), (SELECT count(*) FROM pg_attrdef),
-    (SELECT count(*) FROM pg_db_role_setting)
+WITH things AS (
+    SELECT oid, concat(relname, relkind) AS name FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace
+), parts AS (
+    SELECT name FROM things
+    UNION ALL
+    SELECT concat(things.name, attname, atttypid, attnotnull, atthasdef) FROM pg_attribute JOIN things ON oid = attrelid
+    UNION ALL
+    SELECT concat(things.name, conname, convalidated) FROM pg_constraint JOIN things ON things.oid = conrelid
+    UNION ALL
+    SELECT concat(things.name, tgname, tgenabled) FROM pg_trigger JOIN things ON things.oid = tgrelid WHERE NOT tgisinternal
+    UNION ALL
+    SELECT concat(proname, md5(prosrc)) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    UNION ALL
+    SELECT setting FROM pg_db_role_setting, unnest(setconfig) AS setting
+)
+SELECT md5(string_agg(name, ';' ORDER BY name)) FROM parts
 """
 
 
@@ -77,7 +91,7 @@ class Databases:
 
     server: PostgresServer
     _free: list[str] = field(default_factory=list)
-    _schema: tuple[int, ...] | None = None
+    _schema: str | None = None
 
     async def take(self) -> str:
         """An empty one; its name."""
@@ -102,14 +116,14 @@ class Databases:
             await drop_database(self.server, name)
 
     async def _is_as_copied(self, connection: asyncpg.Connection[Any]) -> bool:
-        schema = tuple(await connection.fetchrow(_SCHEMA) or ())
+        schema = await connection.fetchval(_SCHEMA)
         if self._schema is None:
             fresh = await create_database(self.server)
             plain = await asyncpg.connect(self.server.database(fresh))
-            self._schema = tuple(await plain.fetchrow(_SCHEMA) or ())
+            self._schema = await plain.fetchval(_SCHEMA)
             await plain.close()
             self._free.append(fresh)
-        return schema == self._schema
+        return bool(schema == self._schema)
 
 
 async def _empty(connection: asyncpg.Connection[Any]) -> None:
