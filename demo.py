@@ -37,6 +37,10 @@ ONBOARDING_LINK = """
 mutation ($url: String!) {
   createOnboardingLink(input: {returnUrl: $url, refreshUrl: $url}) { url errors { code message } }
 }"""
+UPSERT_USER = """
+mutation ($input: UpsertUserInput!) {
+  upsertUser(input: $input) { user { name } errors { code message path } }
+}"""
 UPSERT_ACTIVITY = """
 mutation ($input: UpsertActivityInput!) {
   upsertActivity(input: $input) { activity { id title capacity price { formatted } } errors { code message path } }
@@ -192,6 +196,7 @@ class Demo:
 
     async def run(self) -> None:
         """All of them."""
+        await self.introduce()
         await self.onboard()
         activity = await self.offer()
         async with self.guest.listening(CHANGES):
@@ -210,6 +215,15 @@ class Demo:
     def say(self, text: str) -> None:
         """Say what came of it."""
         self.console.print(f"   {text}", highlight=False, soft_wrap=True)
+
+    async def introduce(self) -> None:
+        """The platform's backend tells who the people are; telling it again changes nothing."""
+        self.step("The platform's backend tells Paydesk of people")
+        names = []
+        for id_, name in (("host", "Hanna Host"), ("guest", "Gus Guest"), ("guest2", "Greta Guest")):
+            person = {"externalId": id_, "email": f"{id_}@example.com", "name": name, "country": "US"}
+            names.append(_of(await self.service.ask(UPSERT_USER, input=person), "upsertUser")["user"]["name"])
+        self.say(", ".join(names))
 
     async def onboard(self) -> None:
         """The host opens an account and fills in the onboarding."""

@@ -12,6 +12,8 @@ import orjson
 from pydantic import SecretStr
 
 from services.authentication import mint_token
+from services.embedded.folders import data_folder
+from settings import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,14 +32,20 @@ TOKENS = (("service", "platform", "service"), ("admin", "admin", "admin"), ("hos
 
 
 def development_secret(settings: Settings) -> Settings:
-    """The settings with a secret for tokens, made once and kept in the data folder, where development has none."""
+    """The settings with a secret for tokens, made once and kept in the data folder, where development has none.
+
+    Raises: ConfigurationError where the folder cannot be written in.
+    """
     if settings.is_production or settings.jwt_secret:
         return settings
-    path = settings.data_dir / SIGNING_KEY_FILE
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        _write_privately(path, secrets.token_hex(32).encode(), os.O_EXCL)
-    return settings.model_copy(update={"jwt_secret": (SecretStr(path.read_text().strip()),)})
+    path = data_folder(settings.data_dir) / SIGNING_KEY_FILE
+    try:
+        with suppress(FileExistsError):
+            _write_privately(path, secrets.token_hex(32).encode(), os.O_EXCL)
+        secret = path.read_text().strip()
+    except OSError as error:
+        raise ConfigurationError(f"PAYDESK_DATA_DIR: cannot use {path} ({error.strerror}).") from None
+    return settings.model_copy(update={"jwt_secret": (SecretStr(secret),)})
 
 
 def read_endpoints(data_dir: Path) -> dict[str, Any] | None:
