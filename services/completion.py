@@ -50,6 +50,8 @@ log = structlog.get_logger("operations")
 
 # Stripe forgets idempotency keys after 24 hours ("Idempotent requests"); a replay must arrive well before.
 REPLAYABLE_FOR = timedelta(hours=23)
+# How long a call may still be under way at Stripe after its caller gave up: until then no list proves anything.
+AT_STRIPE_FOR = timedelta(minutes=2)
 RETRY_AFTER_S = 2
 # Takings over that ended in an error of ours: what fails for so long fails for ever.
 PARK_AFTER = 20
@@ -209,6 +211,8 @@ class Operations:
         found = await kind.find(services, operation, step)
         if found is not None:
             return StripeResponse(status=200, body=found, request_id=None, idempotent_replayed=True)
+        if services.clock() - step.created_at < AT_STRIPE_FOR:
+            raise StripeUnknownOutcome("too early to tell that nothing was made")
         again = OperationStep(
             id=new_id(), operation_id=step.operation_id, step=step.step, attempt=step.attempt + 1, method=step.method,
             path=step.path, body=step.body, stripe_account=step.stripe_account, api_version=step.api_version,

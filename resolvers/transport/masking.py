@@ -6,10 +6,13 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
+import asyncpg
 import structlog
 from graphql import GraphQLError
+from tortoise.exceptions import DBConnectionError
 
 from models.money import Money
+from services.batching import OutcomeUnknownError
 from services.errors import DomainError
 
 if TYPE_CHECKING:
@@ -18,6 +21,15 @@ if TYPE_CHECKING:
 log = structlog.get_logger("graphql")
 
 INTERNAL: Final = "INTERNAL"
+UNAVAILABLE: Final = "UNAVAILABLE"
+
+_AWAY: Final = "This is not available at the moment. Nothing was lost: please try again with the same idempotency key."
+# The database went away, or is not ready yet; asyncpg and Tortoise say it each in their own way.
+_OUTAGES: Final = (
+    asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.InterfaceError, ConnectionError,
+    DBConnectionError, OutcomeUnknownError,
+)  # fmt: skip
 
 
 def formatted(error: GraphQLError) -> dict[str, Any]:
@@ -31,6 +43,9 @@ def masked(error: Exception, *, operation: str | None) -> dict[str, Any]:
     shown: dict[str, Any] = {"message": str(cause)}
     if isinstance(cause, DomainError):
         shown["extensions"] = domain_extensions(cause)
+    elif isinstance(cause, _OUTAGES):
+        log.error("graphql.unavailable", operation=operation, error=type(cause).__name__)
+        shown = {"message": _AWAY, "extensions": {"code": UNAVAILABLE, "retryAfterSeconds": 2}}
     elif isinstance(cause, GraphQLError):
         shown["message"] = cause.message
         if cause.extensions:

@@ -99,7 +99,7 @@ def check_payment_method(payment_method: str) -> None:
 
     Raises: InvalidInput.
     """
-    if not re.fullmatch(r"pm_[A-Za-z0-9_]{1,250}", payment_method):
+    if not re.fullmatch(r"pm_(?!\d{12,19}$)[A-Za-z0-9_]{1,250}", payment_method):
         raise InvalidInput("paymentMethod", "A payment method is one of Stripe's ids (pm_…), as Stripe.js returns it.")
 
 

@@ -179,12 +179,12 @@ def _outcome(
 ) -> ReservedPayment | Exception:
     if operation is None:
         known = existing[item.intent.caller, item.intent.idempotency_key]
-        if known.id in refused:  # the first of two equal ones in this very batch
-            return refused[known.id]
         try:
-            return ReservedPayment(Claimed(same_intent(known, item.intent), new=False))
+            claimed = Claimed(same_intent(known, item.intent), new=False)
         except DomainError as error:
             return error
+        # Of two equal ones in this very batch, the first may have been refused.
+        return refused.get(known.id) or ReservedPayment(claimed)
     if operation.id in refused:
         return refused[operation.id]
     draft = drafts[operation.id]

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 
+import asyncpg
 import pytest
 import structlog
 from graphql import GraphQLError
 
 from models.money import Money
 from resolvers.transport.masking import domain_extensions, masked, masked_all
+from services.batching import OutcomeUnknownError
 from services.errors import DomainError, InvalidInput, PriceChanged, SoldOut
 from tests.resolvers.transport.conftest import Server
 
@@ -78,3 +80,21 @@ def test_what_an_error_carries_is_shown_in_the_names_of_the_api() -> None:
     assert domain_extensions(SoldOut(seats_left=2)) == {"code": "SOLD_OUT", "seatsLeft": 2}
     shown = domain_extensions(PriceChanged(price=Money(1250, "EUR")))
     assert shown["price"] == {"minorUnits": 1250, "currency": "EUR"}
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        asyncpg.ConnectionDoesNotExistError("gone"),
+        asyncpg.CannotConnectNowError("starting"),
+        asyncpg.InterfaceError("closed"),
+        ConnectionRefusedError(),
+        OutcomeUnknownError(),
+    ],
+    ids=lambda raised: type(raised).__name__,
+)
+def test_a_database_that_is_away_is_said_in_words_and_without_a_traceback(raised: Exception) -> None:
+    shown = masked(GraphQLError("No.", path=["a"], original_error=raised), operation=None)
+    assert shown["extensions"] == {"code": "UNAVAILABLE", "retryAfterSeconds": 2}
+    assert "try again" in shown["message"]
+    assert str(raised) not in shown["message"] or not str(raised)
