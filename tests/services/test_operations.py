@@ -457,7 +457,7 @@ async def test_while_a_call_may_still_run_at_stripe_no_list_proves_anything(worl
     await world.operations.recover(world.services)
     assert world.keys() == ["first:1", "first:1"]
     assert world.kind.found == 1
-    world.clock.forward(minutes=3)
+    world.clock.forward(seconds=180)
     await world.operations.recover(world.services)
     assert world.keys() == ["first:1", "first:1", "first:1", "first:2", "second:1"]
 
@@ -466,7 +466,7 @@ async def test_a_500_that_left_nothing_is_tried_in_a_new_attempt(world: World) -
     world.stripe.will.extend([unknown(500), unknown(500)])
     with pytest.raises(StripeUnavailable):
         await world.run(intent())
-    world.clock.forward(minutes=3)
+    world.clock.forward(seconds=180)
     await world.operations.recover(world.services)
     [operation] = await Operation.all()
     assert operation.status is OperationStatus.SUCCEEDED
@@ -480,7 +480,7 @@ async def test_after_a_new_attempt_its_own_key_is_replayed(world: World) -> None
     with pytest.raises(StripeUnavailable):
         await world.run(intent())
     for _ in range(2):
-        world.clock.forward(minutes=3)
+        world.clock.forward(seconds=180)
         await world.operations.recover(world.services)
     assert world.keys() == ["first:1", "first:1", "first:2", "first:2", "second:1"]
 
