@@ -94,7 +94,7 @@ def introduce(endpoints: Mapping[str, Any], console: Console) -> None:
 
 
 def describe(settings: Settings, base: str) -> dict[str, Any]:
-    """Where everything of a system at this base URL is, with ready-made tokens in development."""
+    """Where everything of a system at this base URL is; what holds a secret in development alone."""
     tokens: dict[str, str] = {}
     if settings.jwt_secret and not settings.is_production:
         secret, now = settings.jwt_secret[0].get_secret_value(), int(time.time())
@@ -107,8 +107,8 @@ def describe(settings: Settings, base: str) -> dict[str, Any]:
         "websocket": f"{base.replace('http', 'ws', 1)}/graphql",
         "webhooks": f"{base}/webhooks/stripe",
         "sandbox": None if settings.stripe_api_base == STRIPE_API else settings.stripe_api_base,
-        "database": _reveal(settings.database_url),
-        "redis": _reveal(settings.redis_url),
+        "database": None if settings.is_production else _reveal(settings.database_url),
+        "redis": None if settings.is_production else _reveal(settings.redis_url),
         "tokens": tokens,
     }
 
