@@ -43,7 +43,7 @@ def test_no_float_comes_near_money() -> None:
     found = []
     for path, tree in trees("models", "services"):
         source = path.read_text().splitlines()
-        for node in ast.walk(tree):
+        for node in [node for node in ast.walk(tree) if isinstance(node, ast.expr)]:
             is_float = isinstance(node, ast.Constant) and isinstance(node.value, float)
             made = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
             if (is_float or made in {"float", "round"}) and MONEY.search(source[node.lineno - 1]):
@@ -78,9 +78,8 @@ def test_no_module_constant_is_changed() -> None:
             if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, MUTABLE)
             for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
         }
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Global):
-                found.append(f"{named(path)}:{node.lineno}: global")
+        found += [f"{named(path)}:{node.lineno}: global" for node in ast.walk(tree) if isinstance(node, ast.Global)]
+        for node in [node for node in ast.walk(tree) if isinstance(node, ast.stmt)]:
             written = [
                 target.value.id
                 for target in getattr(node, "targets", [])

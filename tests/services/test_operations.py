@@ -212,7 +212,7 @@ def test_a_key_has_1_to_255_characters(key: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         Intent("user:guest", key, "two_steps", {})
     assert refused.value.path == ["input", "idempotencyKey"]
-    assert Intent("user:guest", "\N{SNOWMAN}" * 255, "two_steps", {})
+    assert Intent("user:guest", "\N{SNOWMAN}" * 255, "two_steps", {}).arguments_hash
 
 
 # --- running --------------------------------------------------------------------------------------------------------

@@ -75,7 +75,8 @@ WITH things AS (
     UNION ALL
     SELECT concat(things.name, conname, convalidated) FROM pg_constraint JOIN things ON things.oid = conrelid
     UNION ALL
-    SELECT concat(things.name, tgname, tgenabled) FROM pg_trigger JOIN things ON things.oid = tgrelid WHERE NOT tgisinternal
+    SELECT concat(things.name, tgname, tgenabled) FROM pg_trigger JOIN things ON things.oid = tgrelid
+    WHERE NOT tgisinternal
     UNION ALL
     SELECT concat(proname, md5(prosrc)) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
     UNION ALL
