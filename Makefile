@@ -23,7 +23,7 @@ demo: .venv ## walk through host, payment, 3-D Secure, decline, refund, against 
 	@$(PY) manage.py demo $(ARGS)
 
 test: .venv ## run the tests; they start all that they need
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 bench: .venv ## what a payment, a webhook and a live update cost, beside the least that they can
 	@$(PY) -m benchmarks $(ARGS)
