@@ -73,6 +73,9 @@ class StripeError(Exception):
 class StripeRefusedError(StripeError):
     """A final refusal; `code` and `param` as in "Error codes"."""
 
+    idempotent_replayed = False
+    """Whether Stripe says again what it said to an earlier try."""
+
     def __init__(self, status: int, error: dict[str, Any], *, request_id: str | None) -> None:
         super().__init__(str(error.get("code") or error.get("type") or status), request_id=request_id)
         self.status = status
@@ -293,7 +296,9 @@ class StripeGateway:
             other.may_retry = False
             raise other
         kind = StripeCardError if status == 402 else StripeInvalidRequest
-        raise kind(status, error, request_id=request_id)
+        refused = kind(status, error, request_id=request_id)
+        refused.idempotent_replayed = headers.get("Idempotent-Replayed") == "true"
+        raise refused
 
     def _delay(self, attempt: int, error: StripeError) -> float:
         """Full jitter over an exponential backoff, but no less than Stripe asks for."""

@@ -53,7 +53,7 @@ async def retry_payment(
         {"payment_id": str(payment_id), "payment_method": payment_method, "return_url": return_url},
     )  # fmt: skip
 
-    async def plan(connection: AnyConnection) -> StripeRequest:
+    async def plan(connection: AnyConnection) -> tuple[Payment, StripeRequest]:
         payment, _ = await lock_for_payer(connection, viewer, payment_id)
         if viewer.role is not Role.USER or not await _is_payer(connection, viewer, payment):
             raise Forbidden("Only the guest may try another way to pay.")
@@ -61,7 +61,7 @@ async def retry_payment(
         status = await connection.fetchval("SELECT status FROM rsvps WHERE id = $1", payment.rsvp_id)
         if status != RsvpStatus.HELD:
             raise InvalidState("Your seats are no longer held. Please start again.", state=str(status))
-        return confirm_payment_intent(
+        return payment, confirm_payment_intent(
             _intent_id(payment), payment_method=payment_method, return_url=allowed
         )
 
@@ -81,7 +81,7 @@ async def capture_payment(
         {"payment_id": str(payment_id), "amount": amount and str(amount)},
     )  # fmt: skip
 
-    async def plan(connection: AnyConnection) -> StripeRequest:
+    async def plan(connection: AnyConnection) -> tuple[Payment, StripeRequest]:
         payment, _ = await lock_for_host(connection, viewer, payment_id)
         authorized = payment.status is PaymentStatus.AUTHORIZED
         _require(payment, "Only an authorized payment can be captured.", holds=authorized)
@@ -89,7 +89,7 @@ async def capture_payment(
         if captured > payment.amount:
             raise InvalidInput("amount", f"No more than {payment.amount} was authorized.")
         fee = fee_for_capture(payment, captured)
-        return capture_payment_intent(
+        return payment, capture_payment_intent(
             _intent_id(payment), amount_to_capture=captured.wire, application_fee_amount=fee.wire
         )
 
@@ -106,10 +106,10 @@ async def cancel_payment(
     """
     intent = Intent(viewer.caller, idempotency_key, CANCEL, {"payment_id": str(payment_id)})
 
-    async def plan(connection: AnyConnection) -> StripeRequest:
+    async def plan(connection: AnyConnection) -> tuple[Payment, StripeRequest]:
         payment, _ = await lock_for_payer(connection, viewer, payment_id)
         require_cancelable(payment)
-        return cancel_request(payment, expired=expired)
+        return payment, cancel_request(payment, expired=expired)
 
     return await _act(services, intent, payment_id, plan, CANCEL)
 
@@ -135,7 +135,7 @@ async def _act(
     services: Services,
     intent: Intent,
     payment_id: UUID,
-    plan: Callable[[AnyConnection], Awaitable[StripeRequest]],
+    plan: Callable[[AnyConnection], Awaitable[tuple[Payment, StripeRequest]]],
     step_name: str,
 ) -> PaymentResult:
     """Reserve one call on a payment's intent, make it and settle it."""
@@ -144,11 +144,12 @@ async def _act(
             connection, intent, subject_id=payment_id, leased_until=services.clock() + services.operations.lease
         )
         steps: list[OperationStep] = []
+        payment: Payment | None = None
         if claimed.new:
-            request = await plan(connection)
+            payment, request = await plan(connection)
             steps = [new_step(claimed.operation.id, PlannedStep(step_name, request))]
             await insert_rows(connection, OperationStep, steps)
-    return await result_of(await services.operations.end(services, claimed, planned=steps))
+    return await result_of(await services.operations.end(services, claimed, planned=steps, subject=payment))
 
 
 async def _is_payer(connection: AnyConnection, viewer: Viewer, payment: Payment) -> bool:
@@ -182,7 +183,9 @@ class IntentAction:
 
     async def settle(self, services: Services, operation: Operation, answers: Answers) -> Ended | None:
         """Settle what the intent has become."""
-        payment = await Payment.get(id=operation.subject_id)
+        payment = answers.subject  # as it was before Stripe was asked
+        if not isinstance(payment, Payment):
+            payment = await Payment.get(id=operation.subject_id)
         settled = await settle_answer(services, operation, payment, self.name, answers)
         return settled.ended
 

@@ -90,6 +90,11 @@ def _declined(failure: FailureFacts) -> CardDeclined:
     )
 
 
+def _is_replayed(answer: Answer | None) -> bool:
+    said = answer.error if isinstance(answer, Refusal) else answer
+    return bool(getattr(said, "idempotent_replayed", False))
+
+
 def _code(answer: Answer | None) -> str | None:
     return getattr(answer.error, "code", None) if isinstance(answer, Refusal) else None
 
@@ -137,7 +142,8 @@ async def settle_answer(
 ) -> SettledPayment:
     """Settle an operation of one call on a payment intent, with its recorded error if Stripe refused it.
 
-    A refusal that carries no intent says nothing of its state: it is fetched, so that what is settled is true.
+    A refusal that carries no intent says nothing of its state: it is fetched, so that what is settled is true. So it is
+    after a replay, which shows the intent as it was when it was first answered: webhooks may have told more since.
     """
     answer = answers.get(step)
     error: DomainError | None = answers.error
@@ -148,6 +154,8 @@ async def settle_answer(
         body = answer.body if answer else None
     if body is not None:
         facts = IntentFacts.parse(body)
+        if _is_replayed(answer) and not facts.status.is_final:
+            facts = await fetch_facts(services, facts.id)
     elif payment.stripe_payment_intent_id is not None:
         facts = await fetch_facts(services, payment.stripe_payment_intent_id)
     else:
