@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -26,6 +27,8 @@ async def main(folder: Path, parts: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    # Shells start what runs in the background with Ctrl-C ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         asyncio.run(main(Path(sys.argv[1]), sys.argv[2:]))
     except ConfigurationError as error:
