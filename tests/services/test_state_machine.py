@@ -130,6 +130,30 @@ class Game(RuleBasedStateMachine):
         ]
         self.step(self.market.ask_together(several + several[:1] * twice), trouble)
 
+    @rule(
+        guest=st.integers(0, 2), method=st.sampled_from(CARDS), later=st.booleans(), boundary=st.sampled_from(Boundary),
+        passes=st.booleans(), part=st.one_of(st.none(), parts), seconds=st.sampled_from((2 * MINUTE, DAY)),
+    )  # fmt: skip
+    def pay_and_be_left_alone(
+        self, guest: int, method: str, later: bool, boundary: Boundary, passes: bool, part: float | None, seconds: float
+    ) -> None:
+        """The process ends; guest, bank and dashboard go on, and webhooks tell of it all before another takes over."""
+        market = self.market
+
+        async def left_alone() -> None:
+            await market.ask_anew(market.payment(guest, 0, method, 1, later=later, save=False))
+            newest = (await market.at_stripe("payment_intents"))[-1:]
+            for intent in newest:
+                for act in ("authenticate", "settle"):
+                    await market.act(f"payment_intents/{intent}/{act}", outcome="success" if passes else "failure")
+                if part is not None:
+                    await market.refund_in_dashboard(intent, part, reverse_transfer=True)
+            await market.deliver(30, 0, handled=True)
+            await market.let_pass(seconds)
+            await market.recover()
+
+        self.step(left_alone(), Trouble.crash(boundary, 0))
+
     @somebody_has_asked
     @rule(index=st.integers(0, 40), otherwise=st.booleans(), trouble=troubles)
     def ask_again(self, index: int, otherwise: bool, trouble: Trouble | None) -> None:
@@ -250,7 +274,7 @@ def test_in_whatever_order_nothing_is_lost_or_done_twice(
 ) -> None:
     runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
     game = hypothesis_settings(
-        max_examples=SOAK or 10, stateful_step_count=50 if SOAK else 30, derandomize=not SOAK, database=None,
+        max_examples=SOAK or 12, stateful_step_count=50 if SOAK else 30, derandomize=not SOAK, database=None,
         deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck),
         phases=[Phase.generate],  # making a failure's game shorter takes minutes
     )  # fmt: skip

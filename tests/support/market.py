@@ -263,9 +263,9 @@ class Market:
             await self.sandbox.act(path, **body)
 
     async def at_stripe(self, kind: str, *statuses: str) -> list[str]:
-        """Stripe's payment intents or refunds that stand there, the oldest first."""
+        """Stripe's payment intents or refunds that stand there, or anywhere, the oldest first."""
         things = await self.sandbox.every(f"/v1/{kind}")
-        return [thing["id"] for thing in reversed(things) if thing["status"] in statuses]
+        return [thing["id"] for thing in reversed(things) if not statuses or thing["status"] in statuses]
 
     async def refund_in_dashboard(self, intent: str, part: float | None, **options: Any) -> None:
         """Somebody gives money back past Paydesk; with more than is left, or twice from a host, nothing happens."""
