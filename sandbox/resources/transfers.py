@@ -175,9 +175,7 @@ def create(call: Call) -> Json:
         raise invalid("Missing required param: amount.", "amount", "parameter_missing")
     if amount < 1:
         raise invalid("This value must be greater than or equal to 1.", "amount", "parameter_invalid_integer")
-    # The official command line transfers all that it has just charged: the fee of that much may be owed.
-    available = work.balance(work.platform).get(currency, (0, 0))[0] + money.stripe_fee(amount, currency)
-    if source is None and available < amount:
+    if source is None and not _is_covered(work, amount, currency):
         raise invalid(
             "You have insufficient available funds in your Stripe account. Try adding funds directly to your available "
             "balance by creating Charges using the 4000000000000077 test card. See: "
@@ -187,6 +185,17 @@ def create(call: Call) -> Json:
         work, destination, amount, currency, available_on=available_on, source=source, group=group,
         metadata=new_metadata(params), description=call.given("description"),
     )  # fmt: skip
+
+
+def _is_covered(work: Work, amount: int, currency: str) -> bool:
+    """Whether the platform has so much; the official command line transfers all that it charged, fees included."""
+    available = work.balance(work.platform).get(currency, (0, 0))[0]
+    if available < amount:
+        available += sum(
+            movement["fee"] for movement in work.listed("balance_transaction", account=work.platform)
+            if movement["currency"] == currency and movement["available_on"] <= work.now
+        )  # fmt: skip
+    return available >= amount
 
 
 def _from_charge(work: Work, charge: Json, amount: int | None, currency: str) -> tuple[int, str, int]:
