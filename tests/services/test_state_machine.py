@@ -132,11 +132,13 @@ class Game(RuleBasedStateMachine):
 
     @rule(
         guest=st.integers(0, 2), method=st.sampled_from(CARDS), later=st.booleans(), boundary=st.sampled_from(Boundary),
-        passes=st.booleans(), part=st.one_of(st.none(), parts), seconds=st.sampled_from((2 * MINUTE, DAY)),
+        passes=st.booleans(), part=st.one_of(st.none(), parts), seed=st.integers(0, 999),
+        seconds=st.sampled_from((2 * MINUTE, DAY)),
     )  # fmt: skip
     def pay_and_be_left_alone(
-        self, guest: int, method: str, later: bool, boundary: Boundary, passes: bool, part: float | None, seconds: float
-    ) -> None:
+        self, guest: int, method: str, later: bool, boundary: Boundary, passes: bool, part: float | None, seed: int,
+        seconds: float,
+    ) -> None:  # fmt: skip
         """The process ends; guest, bank and dashboard go on, and webhooks tell of it all before another takes over."""
         market = self.market
 
@@ -148,7 +150,7 @@ class Game(RuleBasedStateMachine):
                     await market.act(f"payment_intents/{intent}/{act}", outcome="success" if passes else "failure")
                 if part is not None:
                     await market.refund_in_dashboard(intent, part, reverse_transfer=True)
-            await market.deliver(30, 0, handled=True)
+            await market.deliver(30, seed, handled=True)
             await market.let_pass(seconds)
             await market.recover()
 
