@@ -68,11 +68,14 @@ async def valkey(valkey_server: str) -> str:
 async def sandbox_server(session_folder: Path) -> AsyncIterator[str]:
     """The URL of the sandbox; its objects stay, so that tests go by their own.
 
-    TEST_SANDBOX_PORT says where it listens, TEST_SANDBOX_URL where it is found, for a recorder in between.
+    TEST_SANDBOX_PORTS say where they listen, one for each process that runs tests, and TEST_SANDBOX_URLS where they
+    are found, for recorders in between.
     """
-    port = int(os.environ.get("TEST_SANDBOX_PORT", "0")) or None
-    async with embedded.sandbox(session_folder / "sandbox", port=port) as url:
-        yield os.environ.get("TEST_SANDBOX_URL", url)
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    ports = os.environ.get("TEST_SANDBOX_PORTS", "").split()
+    recorded = worker < len(ports)
+    async with embedded.sandbox(session_folder / "sandbox", port=int(ports[worker]) if recorded else None) as url:
+        yield os.environ["TEST_SANDBOX_URLS"].split()[worker] if recorded else url
 
 
 @pytest.fixture
