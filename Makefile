@@ -61,7 +61,7 @@ schema: .venv ## write schema.graphql from the code
 	fi
 	@sed -n '/^uv==/,/^[^ ]/{/^uv==/p;/^  *--hash/p;}' requirements-dev.lock > .venv/uv.lock
 	@$(PY) -m pip install -q --disable-pip-version-check --require-hashes --no-deps -r .venv/uv.lock
-	@.venv/bin/uv pip sync -q --python $(PY) --system-certs --require-hashes $(LOCKS) \
+	@.venv/bin/uv pip sync -q --compile-bytecode --python $(PY) --system-certs --require-hashes $(LOCKS) \
 		|| { echo "uv could not install; trying pip, which takes longer ..."; \
 		$(PY) -m pip install -q --disable-pip-version-check --require-hashes $(LOCKS:%=-r %); }
 	@cat $(LOCKS) > $@
