@@ -168,9 +168,3 @@ def test_the_guides_name_no_setting_that_there_is_not() -> None:
     guides = "".join(path.read_text() for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
     known = {variable_of(field) for field in Settings.model_fields}
     assert set(re.findall(r"\bPAYDESK_[A-Z_]+\b", guides)) - known == set()
-
-
-def test_the_text_speaks_of_the_project_alone() -> None:
-    words = re.compile(r"/work/|/tmp/plan|\bshared/(contract|research|tools)|helper session|\bissue [0-9]+\b")
-    files = [path for path in MODULES if "tests" not in path.parts]
-    assert [named(path) for path in files if words.search(path.read_text())] == []
