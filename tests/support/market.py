@@ -139,6 +139,7 @@ class Market:
             return await work(self.services)
         except Crash:
             await end_tasks([task for task in asyncio.all_tasks() - before if not task.done()])
+            self.services.database.pool.terminate()  # what was about to be given back never will be
             await self._process.aclose()
             self._process = AsyncExitStack()
             await self._start()
