@@ -1,0 +1,1 @@
+"""What subscriptions do: periods, prorations, states, schedules ("How subscriptions work")."""
