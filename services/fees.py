@@ -69,6 +69,15 @@ def refund_parts_after(payment: Payment, before: Money, fee_before: Money, amoun
     return fee, amount - fee
 
 
+def check_quantity(quantity: int, *, path: list[str]) -> None:
+    """Refuse a number of seats that nobody can pay for at once; `path` names the input.
+
+    Raises: InvalidInput.
+    """
+    if not 1 <= quantity <= QUANTITY_MAX:
+        raise InvalidInput(path=path, message=f"Between 1 and {QUANTITY_MAX} seats can be paid for at once.")
+
+
 async def fee_preview(
     services: Services, *, viewer: Viewer | None, activity_id: UUID, quantity: int, currency_code: str | None
 ) -> FeeBreakdown:
@@ -78,8 +87,7 @@ async def fee_preview(
     """
     if viewer is None:
         raise Unauthenticated
-    if not 1 <= quantity <= QUANTITY_MAX:
-        raise InvalidInput(path=["quantity"], message=f"Between 1 and {QUANTITY_MAX} seats can be paid for at once.")
+    check_quantity(quantity, path=["quantity"])
     activity = await Activity.get_or_none(id=activity_id).select_related("host")
     if activity is None:
         raise NotFound("There is no such activity.", path=["activityId"])

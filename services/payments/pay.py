@@ -13,6 +13,7 @@ from models.payments import Payment, PaymentAllocation
 from models.users import User
 from services.customers import ensure_customer, forget_customer
 from services.errors import InvalidInput
+from services.fees import check_quantity
 from services.operations import Intent, PlannedStep, Refusal
 from services.payments.intents import find_intent, is_customer_gone, settle_answer
 from services.payments.reservation import CREATE_INTENT, PaymentReservation, intent_request
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from services.viewer import Viewer
 
 KIND = "pay_for_activity"
-QUANTITY_MAX = 1_000
 
 
 async def pay_for_activity(
@@ -55,8 +55,7 @@ async def pay_for_activity(
     """
     viewer.require(Role.USER)
     check_payment_method(payment_method)
-    if not 1 <= quantity <= QUANTITY_MAX:
-        raise InvalidInput("quantity", f"Between 1 and {QUANTITY_MAX} seats can be paid for at once.")
+    check_quantity(quantity, path=["input", "quantity"])
     intent = Intent(
         viewer.caller,
         idempotency_key,
