@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from models.base import from_record
 from models.payments import Payment
-from models.users import User
 from services.errors import Forbidden, NotFound
 from services.viewer import Role
 
@@ -55,11 +54,3 @@ async def _visible(connection: AnyConnection, viewer: Viewer, payment_id: UUID) 
 
 def _may_see(viewer: Viewer, payer: str, host: str | None) -> bool:
     return viewer.role is not Role.USER or viewer.external_id in {payer, host}
-
-
-async def may_see(viewer: Viewer, payment: Payment) -> bool:
-    """Whether the viewer is its guest, its host, service or admin."""
-    if viewer.role is not Role.USER:
-        return True
-    user = await User.get_or_none(external_id=viewer.external_id)
-    return user is not None and user.id in {payment.payer_id, payment.host_id}

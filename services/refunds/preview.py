@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models.payments import Payment
-from services.errors import InvalidState, NotFound, RefundExceedsBalance, Unauthenticated
+from services.errors import InvalidState, NotFound, RefundExceedsBalance
 from services.fees import refund_parts
-from services.payments.access import may_see
 from services.payments.intents import amount_in
+from services.visibility import visible_rows
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -29,20 +29,14 @@ class RefundBreakdown:
 
 
 async def refund_preview(
-    services: Services,  # noqa: ARG001  every use case takes it
-    *,
-    viewer: Viewer | None,
-    payment_id: UUID,
-    amount: Money | None,
+    services: Services, *, viewer: Viewer, payment_id: UUID, amount: Money | None
 ) -> RefundBreakdown:
     """What a refund of this amount (None: all that is left) would take from whom.
 
-    Raises: Unauthenticated, NotFound, InvalidInput, InvalidState, RefundExceedsBalance.
+    Raises: NotFound, InvalidInput, InvalidState, RefundExceedsBalance.
     """
-    if viewer is None:
-        raise Unauthenticated
-    payment = await Payment.get_or_none(id=payment_id)
-    if payment is None or not await may_see(viewer, payment):
+    payment = (await visible_rows(services, viewer=viewer, model=Payment, ids=[payment_id])).get(payment_id)
+    if payment is None:
         raise NotFound("There is no such payment.", path=["paymentId"])
     if not payment.status.is_captured:
         raise InvalidState("Only a payment that has been made can be refunded.", state=payment.status.value)
