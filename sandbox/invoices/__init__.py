@@ -1,0 +1,1 @@
+"""What becomes of an invoice: it is drafted, finalized, collected, and closed."""
