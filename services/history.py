@@ -6,9 +6,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from models.events import EventSubject
-from services.errors import InvalidInput
 from services.event_stream import LISTED_COLUMNS, LiveChange, StreamKey, change_of, parse_cursor
-from services.pages import PAGE_DEFAULT, PAGE_MAX, Page
+from services.pages import Page, PageRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,30 +24,17 @@ SELECT {LISTED_COLUMNS} FROM unnest($1::uuid[]) AS s(id) CROSS JOIN LATERAL (
 """
 
 
-async def payment_history(
-    services: Services, payment_id: UUID, *, first: int | None, after: str | None
-) -> Page[LiveChange]:
-    """A payment's changes, the oldest first, its creation included; `after` is a cursor of these or of live updates.
+async def payment_histories(
+    services: Services, payment_ids: Sequence[UUID], *, first: int | None, after: str | None
+) -> Mapping[UUID, Page[LiveChange]]:
+    """Payments' changes, the oldest first, their creation included; `after` is a cursor of these or of live updates.
 
     A cursor is given as soon as its change is committed. In the live updates of this payment it is as good as theirs;
     in those of many payments, changes of others that were committing just then may stand before it.
 
     Raises: InvalidInput; StaleCursor.
     """
-    pages = await payment_histories(services, [payment_id], first=first, after=after)
-    return pages[payment_id]
-
-
-async def payment_histories(
-    services: Services, payment_ids: Sequence[UUID], *, first: int | None, after: str | None
-) -> Mapping[UUID, Page[LiveChange]]:
-    """As `payment_history`, of many payments in one statement.
-
-    Raises: InvalidInput; StaleCursor.
-    """
-    limit = PAGE_DEFAULT if first is None else first
-    if not 0 <= limit <= PAGE_MAX:
-        raise InvalidInput(path=["first"], message=f"`first` is between 0 and {PAGE_MAX}.")
+    limit = PageRequest.of(first=first).limit
     epoch: int = await services.database.pool.fetchval("SELECT max(epoch) FROM stream_epochs")
     start = StreamKey.before(0) if after is None else parse_cursor(after, epoch)
     records = await services.database.pool.fetch(

@@ -8,17 +8,21 @@ import pytest
 
 from services.errors import InvalidInput, StaleCursor
 from services.event_stream import begin_epoch
-from services.history import payment_histories, payment_history
+from services.history import payment_histories
 from tests.services.test_live import committed, live_updates, of, take, versions
 from tests.support.rows import add_payment, add_user
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     import asyncpg
 
     from models.payments import Payment
     from models.users import User
     from services.core import Services
     from services.database import Database
+    from services.event_stream import LiveChange
+    from services.pages import Page
 
 
 class OnlyADatabase:
@@ -43,6 +47,10 @@ async def payment(connection: asyncpg.Connection[Any], payer: User) -> Payment:
     payment = await add_payment(connection, payer)
     await committed(connection, payment.id, 5)
     return payment
+
+
+async def payment_history(services: Services, id_: UUID, *, first: int | None, after: str | None) -> Page[LiveChange]:
+    return (await payment_histories(services, [id_], first=first, after=after))[id_]
 
 
 async def test_it_is_paged_oldest_first_and_its_cursors_are_those_of_live_updates(
