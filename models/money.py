@@ -126,8 +126,7 @@ class Money:
         """`self × part ÷ whole`, rounded half up to a minor unit; zero of a zero whole."""
         if not whole:
             return Money(0, self.currency)
-        numerator = self.minor * whole._same(part)
-        return Money((2 * numerator + whole.minor) // (2 * whole.minor), self.currency)
+        return Money(rounded_share(self.minor, whole._same(part), whole.minor), self.currency)
 
     def split(self, weights: Sequence[int]) -> list[Money]:
         """Shares in proportion to the weights that add up to the whole, by the largest-remainder method.
@@ -142,3 +141,8 @@ class Money:
         for i in by_remainder[: self.minor - sum(shares)]:
             shares[i] += 1
         return [Money(share, self.currency) for share in shares]
+
+
+def rounded_share(amount: int, part: int, whole: int) -> int:
+    """`amount × part ÷ whole` of minor units, rounded half up: part and whole may be of another currency."""
+    return (2 * amount * part + whole) // (2 * whole)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models.money import Money
+from models.money import Money, rounded_share
 from services.fees import refund_parts_after
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _transfer_reversed(payment: Payment, refund: Refund, facts: RefundFacts) -> 
         return Money.zero(payment.currency)
     if part.currency == payment.currency:
         return part
-    share = Money(_rounded(payment.captured_minor * part.minor, whole.minor), payment.currency)
+    share = Money(rounded_share(payment.captured_minor, part.minor, whole.minor), payment.currency)
     one_unit = payment.captured_minor // whole.minor + 1
     return refund.amount if abs((share - refund.amount).minor) <= one_unit else share
 
@@ -110,13 +110,9 @@ def _fee_refunded(
         return Money.zero(payment.currency)
     total = charge.fee_refunded.minor
     if charge.fee.currency != payment.currency:
-        total = _rounded(payment.platform_fee_minor * total, charge.fee.minor)
+        total = rounded_share(payment.platform_fee_minor, total, charge.fee.minor)
     rest = max(0, total - sum(other.application_fee_refunded_minor for other in others))
     if charge.refunded == _known(refund, others, facts):
         return Money(rest, payment.currency)
     # Others are in this sum that are not known yet: the last one to become known gets the rest.
     return min(expected, Money(rest, payment.currency))
-
-
-def _rounded(numerator: int, denominator: int) -> int:
-    return (2 * numerator + denominator) // (2 * denominator)
