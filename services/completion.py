@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, cast
 
 import structlog
 
-from models.base import from_record, new_id
+from models.base import from_record
 from models.operations import Operation, OperationStatus, OperationStep
 from models.sets import insert_rows
 from services.errors import DomainError, OperationInProgress, StripeUnavailable
 from services.operations import (
     Answer,
     Answers,
-    Claimed,
     Ended,
     OperationKind,
+    PlannedStep,
     Refusal,
+    Reserved,
     new_step,
     record_answers,
     recorded_error,
@@ -108,24 +109,22 @@ class Operations:
             self._finished_here.pop(operation.id, None)
             finished.set()
 
-    async def end(
-        self, services: Services, claimed: Claimed, *, planned: Sequence[OperationStep] = (),
-        subject: Model | None = None,
-    ) -> Ended:  # fmt: skip
-        """The ended operation of a claim: run it where it is new, wait for it where it is not.
+    async def end(self, services: Services, reserved: Reserved, *, subject: Model | None = None) -> Ended:
+        """The ended operation: run it where it is new, wait for it where it is not.
 
         Raises: OperationInProgress; StripeUnavailable.
         """
-        if claimed.new:
-            return await self.complete(services, claimed.operation, planned=planned, subject=subject)
-        return await self.wait(services, claimed.operation)
+        operation = reserved.claimed.operation
+        if reserved.claimed.new:
+            return await self.complete(services, operation, planned=reserved.steps, subject=subject)
+        return await self.wait(services, operation)
 
-    async def answer(self, services: Services, claimed: Claimed, *, planned: Sequence[OperationStep] = ()) -> Operation:
+    async def answer(self, services: Services, reserved: Reserved) -> Operation:
         """As `end`, for operations whose refusal is all there is to answer.
 
         Raises: the recorded DomainError of a refused operation; OperationInProgress; StripeUnavailable.
         """
-        operation = (await self.end(services, claimed, planned=planned)).operation
+        operation = (await self.end(services, reserved)).operation
         error = recorded_error(operation)
         if error is not None:
             raise error
@@ -196,14 +195,12 @@ class Operations:
         if stored_at is not None and services.clock() - stored_at > REPLAYABLE_FOR:
             return await self._found_or_anew(services, kind, operation, step, priority)
         try:
-            return await services.stripe.send(stored_request(step), priority=priority)
-        except (StripeNotSent, StripeUnknownOutcome) as error:
+            return await _sent(services, step, priority)
+        except StripeUnknownOutcome as error:
             # Stripe saves a 500 under its key and replays it for ever: on a later try only a list can tell.
-            if isinstance(error, StripeUnknownOutcome) and error.status is not None and operation.attempts > 0:
+            if error.status is not None and operation.attempts > 0:
                 return await self._found_or_anew(services, kind, operation, step, priority)
             raise
-        except StripeError as error:
-            return Refusal(error)
 
     async def _found_or_anew(
         self, services: Services, kind: OperationKind, operation: Operation, step: OperationStep, priority: Priority
@@ -213,19 +210,11 @@ class Operations:
             return StripeResponse(status=200, body=found, request_id=None, idempotent_replayed=True)
         if services.clock() - step.created_at < AT_STRIPE_FOR:
             raise StripeUnknownOutcome("too early to tell that nothing was made")
-        again = OperationStep(
-            id=new_id(), operation_id=step.operation_id, step=step.step, attempt=step.attempt + 1, method=step.method,
-            path=step.path, body=step.body, stripe_account=step.stripe_account, api_version=step.api_version,
-        )  # fmt: skip
+        again = new_step(operation.id, PlannedStep(step.step, stored_request(step)), attempt=step.attempt + 1)
         async with services.database.transaction() as connection:
             again = await _stored(connection, again)
         log.info("operations.new_attempt", operation=str(operation.id), step=step.step, attempt=again.attempt)
-        try:
-            return await services.stripe.send(stored_request(again), priority=priority)
-        except (StripeNotSent, StripeUnknownOutcome):
-            raise
-        except StripeError as error:
-            return Refusal(error)
+        return await _sent(services, again, priority)
 
     async def recover(self, services: Services, *, limit: int = 50) -> int:
         """Take over operations whose holder let the lease run out, and run them to their end.
@@ -287,6 +276,19 @@ class Operations:
         await services.database.pool.execute(
             "UPDATE operations SET leased_until = $2 WHERE id = $1 AND status = 'RUNNING'", operation.id, retry_at
         )
+
+
+async def _sent(services: Services, step: OperationStep, priority: Priority) -> Answer:
+    """Stripe's answer to a stored step.
+
+    Raises: StripeNotSent, StripeUnknownOutcome where there is none yet.
+    """
+    try:
+        return await services.stripe.send(stored_request(step), priority=priority)
+    except (StripeNotSent, StripeUnknownOutcome):
+        raise
+    except StripeError as error:
+        return Refusal(error)
 
 
 async def _stored(connection: AnyConnection, step: OperationStep) -> OperationStep:

@@ -5,18 +5,27 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from models.operations import OperationStep
-from models.sets import insert_rows
 from models.users import User
 from services.errors import DomainError, InvalidState
-from services.operations import Answers, Claimed, Intent, PlannedStep, Refusal, claim, finish, new_step, record_answers
-from services.payments.intents import CLOCK_SKEW
+from services.lookups import find_made, made_since
+from services.operations import (
+    Answers,
+    Claimed,
+    Intent,
+    PlannedAtReserve,
+    PlannedStep,
+    Refusal,
+    finish,
+    record_answers,
+    reserve,
+)
 from services.stripe_requests import create_customer, list_customers
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from models.operations import Operation
+    from models.operations import Operation, OperationStep
+    from models.sets import AnyConnection
     from services.core import Services
 
 KIND = "create_customer"
@@ -58,27 +67,20 @@ async def _made(services: Services, user: User, intent: Intent) -> Claimed:
 
     Raises: InvalidState; OperationInProgress; StripeUnavailable.
     """
-    steps: list[OperationStep] = []
-    async with services.database.transaction() as connection:
-        claimed = await claim(
-            connection, intent, subject_id=user.id, leased_until=services.clock() + services.operations.lease
-        )
-        if claimed.new:
-            request = create_customer(email=user.email, name=user.name, metadata={"user_id": str(user.id)})
-            steps = [new_step(claimed.operation.id, PlannedStep(KIND, request))]
-            await insert_rows(connection, OperationStep, steps)
-    await services.operations.answer(services, claimed, planned=steps)
-    return claimed
+
+    async def plan(_connection: AnyConnection, _operation: Operation) -> list[PlannedStep]:
+        request = create_customer(email=user.email, name=user.name, metadata={"user_id": str(user.id)})
+        return [PlannedStep(KIND, request)]
+
+    reserved = await reserve(services, intent, plan, subject_id=user.id)
+    await services.operations.answer(services, reserved)
+    return reserved.claimed
 
 
-class CreateCustomer:
+class CreateCustomer(PlannedAtReserve):
     """How making a customer goes on: one call, planned at reserve."""
 
     name = KIND
-
-    async def next_step(self, services: Services, operation: Operation, answers: Answers) -> PlannedStep | None:
-        """There is only the one."""
-        return None
 
     async def settle(self, services: Services, operation: Operation, answers: Answers) -> None:
         """Keep the customer's id; the first one stays."""
@@ -101,8 +103,5 @@ class CreateCustomer:
 
     async def find(self, services: Services, operation: Operation, step: OperationStep) -> dict[str, Any] | None:
         """The customer among those made since, by our metadata."""
-        created = int((operation.created_at - CLOCK_SKEW).timestamp())
-        async for customer in services.stripe.list_all(list_customers(created_gte=created)):
-            if customer["metadata"].get("user_id") == str(operation.subject_id):
-                return customer
-        return None
+        made = list_customers(created_gte=made_since(operation))
+        return await find_made(services, made, user_id=str(operation.subject_id))

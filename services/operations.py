@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
-import structlog
 
 from models.base import from_record, new_id, new_row
 from models.operations import Operation, OperationStep, StepStatus
@@ -26,7 +25,7 @@ from services.stripe_gateway import (
 from services.stripe_requests import StripeRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 
     from models.sets import AnyConnection
     from services.core import Services
-
-log = structlog.get_logger("operations")
 
 KEY_LENGTH = 255
 
@@ -144,6 +141,14 @@ class OperationKind(Protocol):
         """
 
 
+class PlannedAtReserve:
+    """The part of a kind whose calls are all planned when the operation is reserved."""
+
+    async def next_step(self, services: Services, operation: Operation, answers: Answers) -> PlannedStep | None:
+        """There are no others."""
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """An ended operation, and what it acted on as its settlement left it, where that is at hand."""
@@ -158,6 +163,14 @@ class Claimed:
 
     operation: Operation
     new: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """A claimed operation, and where it is new the calls that were stored for it."""
+
+    claimed: Claimed
+    steps: Sequence[OperationStep]
 
 
 async def claim(
@@ -180,6 +193,35 @@ async def claim(
     if record is None:
         raise RuntimeError("an operation that could not be inserted is not there either")
     return Claimed(same_intent(from_record(Operation, record), intent), new=False)
+
+
+async def reserve(
+    services: Services,
+    intent: Intent,
+    plan: Callable[[AnyConnection, Operation], Awaitable[Sequence[PlannedStep]]],
+    *,
+    subject_id: UUID,
+    arguments: Mapping[str, Any] | None = None,
+) -> Reserved:
+    """Claim the operation in a transaction of its own and, where it is new, store the calls that it begins with.
+
+    Args:
+        plan: makes what is to be there before Stripe hears of it; what it raises releases the key again.
+
+    Raises: IdempotencyKeyReused.
+    """
+    steps: list[OperationStep] = []
+    async with services.database.transaction() as connection:
+        claimed = await claim(
+            connection, intent, subject_id=subject_id, leased_until=services.clock() + services.operations.lease,
+            arguments=arguments,
+        )  # fmt: skip
+        if claimed.new:
+            steps = [new_step(claimed.operation.id, planned) for planned in await plan(connection, claimed.operation)]
+            await insert_rows(connection, OperationStep, steps)
+    if claimed.new:
+        services.live.wake()
+    return Reserved(claimed, steps)
 
 
 def new_operation(

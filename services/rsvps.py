@@ -9,13 +9,12 @@ from models.base import from_record, new_id
 from models.payments import Payment
 from models.refunds import Refund, RefundReason
 from models.rsvps import Rsvp, RsvpStatus
-from models.sets import insert_rows
 from services.changes import ChangeSet
 from services.errors import DomainError, InvalidState, NotFound
-from services.operations import Answers, Intent, PlannedStep, claim, finish, new_step, recorded_error
-from services.payments.actions import CANCEL, cancel_request, require_cancelable
-from services.payments.intents import intent_now, settle_answer
-from services.refunds.creation import CREATE_REFUND, find_refund, reserve_refund, settle_created
+from services.operations import Answers, Intent, PlannedAtReserve, PlannedStep, finish, recorded_error, reserve
+from services.payments.actions import CANCEL, CANCEL_KIND, cancel_request, require_cancelable
+from services.payments.intents import settle_answer
+from services.refunds.creation import CREATE_REFUND, find_refund, plan_refund, settle_created
 from services.viewer import Role
 
 if TYPE_CHECKING:
@@ -55,17 +54,12 @@ async def cancel_rsvp(services: Services, *, viewer: Viewer, rsvp_id: UUID, idem
     Raises: NotFound, InvalidState, IdempotencyKeyReused, OperationInProgress, StripeUnavailable.
     """
     intent = Intent(viewer.caller, idempotency_key, CANCEL_RSVP, {"rsvp_id": str(rsvp_id)})
-    steps: list[OperationStep] = []
-    async with services.database.transaction() as connection:
-        claimed = await claim(
-            connection, intent, subject_id=rsvp_id, leased_until=services.clock() + services.operations.lease,
-            arguments={"refund_id": str(new_id())},
-        )  # fmt: skip
-        if claimed.new:
-            steps = await _reserve(services, connection, viewer, claimed.operation, rsvp_id)
-    if claimed.new:
-        services.live.wake()
-    operation = (await services.operations.end(services, claimed, planned=steps)).operation
+
+    async def plan(connection: AnyConnection, operation: Operation) -> list[PlannedStep]:
+        return await _plan(services, connection, viewer, operation, rsvp_id)
+
+    reserved = await reserve(services, intent, plan, subject_id=rsvp_id, arguments={"refund_id": str(new_id())})
+    operation = (await services.operations.end(services, reserved)).operation
     return CanceledRsvp(
         await Rsvp.get(id=rsvp_id),
         await Refund.get_or_none(id=operation.arguments["refund_id"]),
@@ -73,9 +67,9 @@ async def cancel_rsvp(services: Services, *, viewer: Viewer, rsvp_id: UUID, idem
     )
 
 
-async def _reserve(
+async def _plan(
     services: Services, connection: AnyConnection, viewer: Viewer, operation: Operation, rsvp_id: UUID
-) -> list[OperationStep]:
+) -> list[PlannedStep]:
     """Lock in order (activity, payment) and plan what Stripe has to do: cancel the payment intent, or refund."""
     activity: Any = await connection.fetchrow(_LOCK_ACTIVITY, rsvp_id)
     if activity is None or (
@@ -90,9 +84,7 @@ async def _reserve(
     payment = from_record(Payment, record)
     if not payment.status.is_captured:
         require_cancelable(payment)
-        step = new_step(operation.id, PlannedStep(CANCEL, cancel_request(payment)))
-        await insert_rows(connection, type(step), [step])
-        return [step]
+        return [PlannedStep(CANCEL, cancel_request(payment))]
     is_host = viewer.role is not Role.USER or viewer.external_id == activity["host"]
     if not is_host and activity["starts_at"] <= services.clock():
         raise InvalidState("The activity has started: ask its host for a refund.", state=rsvp.status.value)
@@ -100,8 +92,7 @@ async def _reserve(
     if not payment.refundable:
         return []
     reason = RefundReason.ACTIVITY_CANCELED if is_host else RefundReason.REQUESTED_BY_CUSTOMER
-    step = await reserve_refund(connection, operation, payment, record["xid"], None, reason)
-    return [step]
+    return [await plan_refund(connection, operation, payment, record["xid"], None, reason)]
 
 
 async def _give_back(connection: AnyConnection, viewer: Viewer, xid: int, rsvp: Rsvp) -> None:
@@ -121,14 +112,10 @@ async def _give_back(connection: AnyConnection, viewer: Viewer, xid: int, rsvp: 
     await changes.write(connection)
 
 
-class CancelRsvp:
+class CancelRsvp(PlannedAtReserve):
     """How canceling an RSVP goes on: one call, planned at reserve, either on the payment intent or a refund."""
 
     name = CANCEL_RSVP
-
-    async def next_step(self, services: Services, operation: Operation, answers: Answers) -> PlannedStep | None:
-        """There is at most the one."""
-        return None
 
     async def settle(self, services: Services, operation: Operation, answers: Answers) -> None:
         """Settle what was called; an RSVP without anything to call about is done at reserve."""
@@ -145,6 +132,4 @@ class CancelRsvp:
         """What the step did."""
         if step.step == CREATE_REFUND:
             return await find_refund(services, operation)
-        payment = await Payment.get(rsvp_id=operation.subject_id)
-        intent = await intent_now(services, payment, step)
-        return intent if intent["status"] in {"succeeded", "canceled"} else None
+        return await CANCEL_KIND.find_in(services, await Payment.get(rsvp_id=operation.subject_id), step)

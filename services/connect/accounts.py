@@ -7,19 +7,27 @@ from typing import TYPE_CHECKING, Any
 from models.base import from_record, new_id
 from models.connect_accounts import ConnectAccount
 from models.countries import DEFAULT_CURRENCIES
-from models.operations import OperationStep
 from models.sets import insert_rows
 from services.connect.facts import AccountFacts
 from services.connect.settlement import apply_facts, lock_account
 from services.errors import DomainError, InvalidInput, InvalidState
-from services.operations import Answers, Intent, PlannedStep, Refusal, claim, finish, new_step, record_answers
-from services.payments.intents import CLOCK_SKEW
+from services.lookups import find_made, made_since
+from services.operations import (
+    Answers,
+    Intent,
+    PlannedAtReserve,
+    PlannedStep,
+    Refusal,
+    finish,
+    record_answers,
+    reserve,
+)
 from services.stripe_requests import create_account, list_accounts
 from services.users import require_user
 
 if TYPE_CHECKING:
     from models.connect_accounts import ConnectAccountType
-    from models.operations import Operation
+    from models.operations import Operation, OperationStep
     from models.sets import AnyConnection
     from models.users import User
     from services.core import Services
@@ -45,24 +53,19 @@ async def create_connect_account(
         supported = ", ".join(DEFAULT_CURRENCIES)
         raise InvalidInput("country", f"Stripe cannot open accounts for hosts in {where!r}. It can in: {supported}.")
     intent = Intent(viewer.caller, idempotency_key, KIND, {"type": type_, "country": country})
-    steps: list[OperationStep] = []
-    async with services.database.transaction() as connection:
-        account_id = new_id()
-        claimed = await claim(
-            connection, intent, subject_id=account_id, leased_until=services.clock() + services.operations.lease
-        )
-        if claimed.new:
-            account = ConnectAccount(
-                id=account_id, user_id=user.id, type=type_, country=where, default_currency=DEFAULT_CURRENCIES[where]
-            )
-            steps = [await _reserve(connection, claimed.operation, user, account)]
-    operation = await services.operations.answer(services, claimed, planned=steps)
+    account = ConnectAccount(
+        id=new_id(), user_id=user.id, type=type_, country=where, default_currency=DEFAULT_CURRENCIES[where]
+    )
+
+    async def plan(connection: AnyConnection, operation: Operation) -> list[PlannedStep]:
+        return [await _plan(connection, operation, user, account)]
+
+    reserved = await reserve(services, intent, plan, subject_id=account.id)
+    operation = await services.operations.answer(services, reserved)
     return await ConnectAccount.get(id=operation.subject_id)
 
 
-async def _reserve(
-    connection: AnyConnection, operation: Operation, user: User, account: ConnectAccount
-) -> OperationStep:
+async def _plan(connection: AnyConnection, operation: Operation, user: User, account: ConnectAccount) -> PlannedStep:
     """Make the account's row, which no other call of this host can make beside it, and plan the call."""
     await connection.execute("SELECT FROM users WHERE id = $1 FOR NO KEY UPDATE", user.id)
     record = await connection.fetchrow(
@@ -76,9 +79,7 @@ async def _reserve(
         account.type, country=account.country, email=user.email,
         metadata={"connect_account_id": str(account.id), "user_id": str(user.id), "operation_id": str(operation.id)},
     )  # fmt: skip
-    step = new_step(operation.id, PlannedStep(KIND, request))
-    await insert_rows(connection, OperationStep, [step])
-    return step
+    return PlannedStep(KIND, request)
 
 
 def _error_of(error: StripeError) -> DomainError:
@@ -91,14 +92,10 @@ def _error_of(error: StripeError) -> DomainError:
     return InvalidState("Stripe refused to open the account.", state=str(code).upper())
 
 
-class CreateConnectAccount:
+class CreateConnectAccount(PlannedAtReserve):
     """How opening an account goes on: one call, planned at reserve."""
 
     name = KIND
-
-    async def next_step(self, services: Services, operation: Operation, answers: Answers) -> PlannedStep | None:
-        """There is only the one."""
-        return None
 
     async def settle(self, services: Services, operation: Operation, answers: Answers) -> None:
         """Fill the account's row in; a refusal takes it away, so that the host can try again."""
@@ -124,8 +121,5 @@ class CreateConnectAccount:
 
     async def find(self, services: Services, operation: Operation, step: OperationStep) -> dict[str, Any] | None:
         """The account among those opened since, by our metadata."""
-        created = int((operation.created_at - CLOCK_SKEW).timestamp())
-        async for account in services.stripe.list_all(list_accounts(created_gte=created)):
-            if (account.get("metadata") or {}).get("connect_account_id") == str(operation.subject_id):
-                return account
-        return None
+        made = list_accounts(created_gte=made_since(operation))
+        return await find_made(services, made, connect_account_id=str(operation.subject_id))

@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from models.operations import OperationStep
 from models.payments import Payment, PaymentStatus
 from models.rsvps import RsvpStatus
-from models.sets import insert_rows
 from services.errors import Forbidden, InvalidInput, InvalidState, OperationInProgress
 from services.fees import fee_for_capture
-from services.operations import Intent, PlannedStep, claim, new_step
+from services.operations import Intent, PlannedAtReserve, PlannedStep, reserve
 from services.payments.access import lock_for_host, lock_for_payer
 from services.payments.intents import amount_in, intent_now, settle_answer
 from services.payments.pay import check_payment_method
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from models.money import Money
-    from models.operations import Operation
+    from models.operations import Operation, OperationStep
     from models.sets import AnyConnection
     from services.core import Services
     from services.operations import Answers, Ended
@@ -139,17 +137,15 @@ async def _act(
     step_name: str,
 ) -> PaymentResult:
     """Reserve one call on a payment's intent, make it and settle it."""
-    async with services.database.transaction() as connection:
-        claimed = await claim(
-            connection, intent, subject_id=payment_id, leased_until=services.clock() + services.operations.lease
-        )
-        steps: list[OperationStep] = []
-        payment: Payment | None = None
-        if claimed.new:
-            payment, request = await plan(connection)
-            steps = [new_step(claimed.operation.id, PlannedStep(step_name, request))]
-            await insert_rows(connection, OperationStep, steps)
-    return await result_of(await services.operations.end(services, claimed, planned=steps, subject=payment))
+    planned: Payment | None = None
+
+    async def first(connection: AnyConnection, _operation: Operation) -> list[PlannedStep]:
+        nonlocal planned
+        planned, request = await plan(connection)
+        return [PlannedStep(step_name, request)]
+
+    reserved = await reserve(services, intent, first, subject_id=payment_id)
+    return await result_of(await services.operations.end(services, reserved, subject=planned))
 
 
 async def _is_payer(connection: AnyConnection, viewer: Viewer, payment: Payment) -> bool:
@@ -170,16 +166,12 @@ def _intent_id(payment: Payment) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class IntentAction:
+class IntentAction(PlannedAtReserve):
     """How an operation of one call on an existing payment intent goes on; the call was planned at reserve."""
 
     name: str
     has_happened: Callable[[Payment, dict[str, Any]], bool]
     """Whether the intent's state shows that the call took effect."""
-
-    async def next_step(self, services: Services, operation: Operation, answers: Answers) -> PlannedStep | None:
-        """There is only the one."""
-        return None
 
     async def settle(self, services: Services, operation: Operation, answers: Answers) -> Ended | None:
         """Settle what the intent has become."""
@@ -191,7 +183,10 @@ class IntentAction:
 
     async def find(self, services: Services, operation: Operation, step: OperationStep) -> dict[str, Any] | None:
         """The intent itself, where its state shows the call's effect."""
-        payment = await Payment.get(id=operation.subject_id)
+        return await self.find_in(services, await Payment.get(id=operation.subject_id), step)
+
+    async def find_in(self, services: Services, payment: Payment, step: OperationStep) -> dict[str, Any] | None:
+        """As `find`, for whatever operation made the call on this payment."""
         intent = await intent_now(services, payment, step)
         return intent if self.has_happened(payment, intent) else None
 
@@ -207,5 +202,11 @@ RETRY_KIND = IntentAction(
         intent["status"] != "requires_payment_method" or _charge_id(intent) != payment.stripe_charge_id
     ),
 )
-CAPTURE_KIND = IntentAction(CAPTURE, lambda _, intent: intent["status"] in {"succeeded", "canceled"})
-CANCEL_KIND = IntentAction(CANCEL, lambda _, intent: intent["status"] in {"succeeded", "canceled"})
+
+
+def _is_final(_payment: Payment, intent: dict[str, Any]) -> bool:
+    return intent["status"] in {"succeeded", "canceled"}
+
+
+CAPTURE_KIND = IntentAction(CAPTURE, _is_final)
+CANCEL_KIND = IntentAction(CANCEL, _is_final)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from services.errors import CardDeclined, DomainError, HostNotReady, InvalidInput, InvalidState
+from services.lookups import find_made, made_since
 from services.operations import Answer, Answers, Refusal
 from services.payments.facts import FailureFacts, IntentFacts
 from services.payments.settlement import IntentSettlement, OperationEnd, SettledPayment
@@ -25,8 +25,6 @@ log = structlog.get_logger("payments")
 
 # How often facts may turn out stale before an operation is left to its recovery: each time, somebody else moved on.
 STALE_TRIES = 5
-# How far Stripe's clock may be behind ours.
-CLOCK_SKEW = timedelta(minutes=10)
 _CAPABILITY_CODES = frozenset(
     {"insufficient_capabilities_for_transfer", "account_invalid", "transfers_not_allowed", "platform_account_required"}
 )
@@ -129,12 +127,8 @@ async def find_intent(
     services: Services, payment: Payment, operation: Operation, *, customer: str
 ) -> dict[str, Any] | None:
     """The intent that an operation made, from the list of the customer's intents, which is strongly consistent."""
-    created = int((operation.created_at - CLOCK_SKEW).timestamp())
-    request = list_payment_intents(customer=customer, created_gte=created)
-    async for intent in services.stripe.list_all(request):
-        if intent["metadata"].get("payment_id") == str(payment.id):
-            return intent
-    return None
+    made = list_payment_intents(customer=customer, created_gte=made_since(operation))
+    return await find_made(services, made, payment_id=str(payment.id))
 
 
 async def settle_answer(

@@ -14,7 +14,7 @@ from models.users import User
 from services.customers import ensure_customer, forget_customer
 from services.errors import InvalidInput
 from services.fees import check_quantity
-from services.operations import Intent, PlannedStep, Refusal
+from services.operations import Intent, PlannedStep, Refusal, Reserved
 from services.payments.intents import find_intent, is_customer_gone, settle_answer
 from services.payments.reservation import CREATE_INTENT, PaymentReservation, intent_request
 from services.payments.result import PaymentResult, result_of
@@ -89,7 +89,7 @@ async def pay_for_activity(
     if reserved.claimed.new:
         services.live.wake()
     planned = [reserved.step] if reserved.step is not None else []
-    ended = await services.operations.end(services, reserved.claimed, planned=planned, subject=reserved.payment)
+    ended = await services.operations.end(services, Reserved(reserved.claimed, planned), subject=reserved.payment)
     return await result_of(ended, payer=reserved.payer)
 
 

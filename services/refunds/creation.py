@@ -6,25 +6,24 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from models.base import new_id
-from models.operations import OperationStep
 from models.payments import Payment
 from models.refunds import Refund, RefundOrigin, RefundReason, RefundStatus
 from models.sets import insert_rows, update_rows
 from services.changes import ChangeSet
 from services.errors import DomainError, InvalidState, RefundExceedsBalance
 from services.fees import refund_parts
-from services.operations import Answers, Intent, PlannedStep, Refusal, claim, new_step
+from services.lookups import find_made
+from services.operations import Answers, Intent, PlannedAtReserve, PlannedStep, Refusal, reserve
 from services.payments.access import lock_for_host
 from services.payments.history import record_change, snapshot
 from services.payments.intents import amount_in
 from services.refunds.facts import RefundFacts
 from services.refunds.settlement import settle_refund
-from services.stripe_gateway import Priority
 from services.stripe_requests import create_refund, list_refunds
 
 if TYPE_CHECKING:
     from models.money import Money
-    from models.operations import Operation
+    from models.operations import Operation, OperationStep
     from models.sets import AnyConnection
     from services.core import Services
     from services.stripe_requests import StripeRequest
@@ -58,30 +57,25 @@ async def refund_payment(
         viewer.caller, idempotency_key, REFUND,
         {"payment_id": str(payment_id), "amount": amount and str(amount), "reason": reason},
     )  # fmt: skip
-    steps: list[OperationStep] = []
-    async with services.database.transaction() as connection:
-        refund_id = new_id()
-        claimed = await claim(
-            connection, intent, subject_id=refund_id, leased_until=services.clock() + services.operations.lease,
-            arguments={"refund_id": str(refund_id)},
-        )  # fmt: skip
-        if claimed.new:
-            payment, xid = await lock_for_host(connection, viewer, payment_id)
-            steps = [await reserve_refund(connection, claimed.operation, payment, xid, amount, reason)]
-    if claimed.new:
-        services.live.wake()
-    operation = await services.operations.answer(services, claimed, planned=steps)
+
+    async def plan(connection: AnyConnection, operation: Operation) -> list[PlannedStep]:
+        payment, xid = await lock_for_host(connection, viewer, payment_id)
+        return [await plan_refund(connection, operation, payment, xid, amount, reason)]
+
+    refund_id = new_id()
+    reserved = await reserve(services, intent, plan, subject_id=refund_id, arguments={"refund_id": str(refund_id)})
+    operation = await services.operations.answer(services, reserved)
     return await Refund.get(id=operation.subject_id)
 
 
-async def reserve_refund(
+async def plan_refund(
     connection: AnyConnection,
     operation: Operation,
     payment: Payment,
     xid: int,
     amount: Money | None,
     reason: RefundReason | None,
-) -> OperationStep:
+) -> PlannedStep:
     """Set an amount of a locked payment aside for a refund, and plan the call that makes it.
 
     Raises: InvalidInput, InvalidState, RefundExceedsBalance.
@@ -103,14 +97,12 @@ async def reserve_refund(
     changes = ChangeSet(operation.caller, xid)
     record_change(changes, payment, "refund.requested", before)
     request = _request(refund, payment, operation, take_back=not await _is_held(connection, refund))
-    step = new_step(operation.id, PlannedStep(CREATE_REFUND, request))
     await insert_rows(connection, Refund, [refund])
     await update_rows(
         connection, Payment, [payment], ("refund_pending_minor", "fee_refunded_minor", "version", "position")
     )
-    await insert_rows(connection, OperationStep, [step])
     await changes.write(connection)
-    return step
+    return PlannedStep(CREATE_REFUND, request)
 
 
 async def _is_held(connection: AnyConnection, refund: Refund) -> bool:
@@ -147,14 +139,10 @@ def _request(refund: Refund, payment: Payment, operation: Operation, *, take_bac
     )
 
 
-class RefundPayment:
+class RefundPayment(PlannedAtReserve):
     """How a refund's operation goes on: one call, planned at reserve."""
 
     name = REFUND
-
-    async def next_step(self, services: Services, operation: Operation, answers: Answers) -> PlannedStep | None:
-        """There is only the one."""
-        return None
 
     async def settle(self, services: Services, operation: Operation, answers: Answers) -> None:
         """Apply what Stripe made of it; a refusal gives the amount back to the payment."""
@@ -171,10 +159,7 @@ async def find_refund(services: Services, operation: Operation) -> dict[str, Any
     intent_id = refund.payment.stripe_payment_intent_id
     if intent_id is None:
         raise LookupError("a refund of a payment without an intent cannot be looked up")
-    async for made in services.stripe.list_all(list_refunds(payment_intent=intent_id), priority=Priority.BACKGROUND):
-        if made["metadata"].get("refund_id") == str(refund.id):
-            return dict(made)
-    return None
+    return await find_made(services, list_refunds(payment_intent=intent_id), refund_id=str(refund.id))
 
 
 async def settle_created(services: Services, operation: Operation, answers: Answers) -> None:

@@ -22,6 +22,7 @@ from services.operations import (
     Intent,
     PlannedStep,
     Refusal,
+    Reserved,
     claim,
     finish,
     new_step,
@@ -135,7 +136,7 @@ class World:
 
     async def run(self, intent: Intent, *, planned: bool = False) -> Operation:
         claimed, steps = await self.claim(intent, planned=planned)
-        return (await self.operations.end(self.services, claimed, planned=steps)).operation
+        return (await self.operations.end(self.services, Reserved(claimed, steps))).operation
 
     def elsewhere(self, **values: Any) -> World:
         """Another process on the same database."""
@@ -285,7 +286,7 @@ async def test_the_answer_of_a_refused_operation_is_its_error_each_time(world: W
     for _ in range(2):
         claimed, _steps = await world.claim(intent("k"))
         with pytest.raises(InvalidState):
-            await world.operations.answer(world.services, claimed)
+            await world.operations.answer(world.services, Reserved(claimed, ()))
 
 
 # --- duplicates -----------------------------------------------------------------------------------------------------
