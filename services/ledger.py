@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from models.money import Money
     from models.sets import AnyConnection
+    from services.payments.facts import BalanceFacts
 
 # Accounts are known by what they are: two transactions that need the same new one make the same row.
 _ACCOUNTS = uuid5(NAMESPACE_URL, "paydesk:ledger:accounts")
@@ -25,9 +26,9 @@ _BESIDE = "UNION ALL SELECT id, reference FROM inserted_ledger_transactions"
 _SETTLEMENTS = """
 INSERT INTO ledger_settlements (id, transaction_id, stripe_account, balance_transaction_id, currency, amount_minor,
                                 fee_minor, available_on)
-SELECT v.id, t.id, v.stripe_account, v.balance_transaction_id, v.currency, v.amount_minor, v.fee_minor, v.available_on
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::timestamptz[])
-    AS v(id, reference, stripe_account, balance_transaction_id, currency, amount_minor, fee_minor, available_on)
+SELECT v.id, t.id, '', v.balance_transaction_id, v.currency, v.amount_minor, v.fee_minor, v.available_on
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::timestamptz[])
+    AS v(id, reference, balance_transaction_id, currency, amount_minor, fee_minor, available_on)
 JOIN (SELECT id, reference FROM ledger_transactions WHERE reference = ANY($2) {}) t ON t.reference = v.reference
 ON CONFLICT DO NOTHING
 """
@@ -67,19 +68,6 @@ def host_owed(host_id: UUID) -> Pot:
     return Pot(LedgerAccountKind.HOST_OWED, host_id)
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
-    """Stripe's balance transaction behind a movement; amounts are minor units of its currency."""
-
-    reference: str
-    balance_transaction_id: str
-    currency: str
-    amount_minor: int
-    fee_minor: int
-    available_on: datetime
-    stripe_account: str = ""
-
-
 class _Posting(NamedTuple):
     """A row of `ledger_postings`; there are many, and making the ORM's instances of them is most of their cost."""
 
@@ -97,7 +85,7 @@ class LedgerBatch:
     accounts: dict[UUID, LedgerAccount] = field(default_factory=dict)
     transactions: list[LedgerTransaction] = field(default_factory=list)
     postings: list[_Posting] = field(default_factory=list)
-    settlements: list[Settlement] = field(default_factory=list)
+    settlements: list[tuple[str, BalanceFacts]] = field(default_factory=list)
 
     def move(
         self,
@@ -108,7 +96,6 @@ class LedgerBatch:
         occurred_at: datetime,
         payment_id: UUID | None,
         refund_id: UUID | None = None,
-        stripe_account: str = "",
         stripe_object_id: str | None = None,
     ) -> None:
         """Move money between pots: the legs sum to zero per currency, and legs of nothing are left out."""
@@ -118,7 +105,7 @@ class LedgerBatch:
         transaction = new_row(
             LedgerTransaction,
             id=new_id(), kind=kind, reference=reference, occurred_at=occurred_at, payment_id=payment_id,
-            refund_id=refund_id, stripe_account=stripe_account, stripe_object_id=stripe_object_id,
+            refund_id=refund_id, stripe_object_id=stripe_object_id,
         )  # fmt: skip
         self.transactions.append(transaction)
         for pot, money in legs:
@@ -126,6 +113,11 @@ class LedgerBatch:
             if account_id not in self.accounts:
                 self.accounts[account_id] = pot.account(money.currency)
             self.postings.append(_Posting(new_id(), transaction.id, account_id, money.minor, money.currency))
+
+    def settled_by(self, reference: str, balance: BalanceFacts | None) -> None:
+        """Keep Stripe's balance transaction beside a movement, once it is there: posted here, or before."""
+        if balance is not None:
+            self.settlements.append((reference, balance))
 
     def add_to(self, writes: Writes) -> None:
         """Write them together with the rows that they are about."""
@@ -165,11 +157,10 @@ class LedgerBatch:
             "inserted_ledger_settlements",
             _SETTLEMENTS.format(_BESIDE if self.transactions else ""),
             [new_id() for _ in rows],
-            [row.reference for row in rows],
-            [row.stripe_account for row in rows],
-            [row.balance_transaction_id for row in rows],
-            [row.currency for row in rows],
-            [row.amount_minor for row in rows],
-            [row.fee_minor for row in rows],
-            [row.available_on for row in rows],
+            [reference for reference, _ in rows],
+            [balance.id for _, balance in rows],
+            [balance.amount.currency for _, balance in rows],
+            [balance.amount.minor for _, balance in rows],
+            [balance.fee.minor for _, balance in rows],
+            [balance.available_on for _, balance in rows],
         )

@@ -19,7 +19,7 @@ from models.rsvps import Rsvp, RsvpStatus
 from models.sets import Writes, from_joined, joined_columns
 from services.changes import ChangeSet
 from services.fees import fee_for_capture
-from services.ledger import FEES, GUESTS, PLATFORM, LedgerBatch, Settlement, host_balance
+from services.ledger import FEES, GUESTS, PLATFORM, LedgerBatch, host_balance
 from services.operations import Answer, Ended, add_answers, add_ends
 from services.payments.history import record_change, snapshot
 
@@ -300,13 +300,7 @@ class _Batch:
             payment.settlement_currency = balance.amount.currency
             payment.settlement_minor = balance.amount.minor
             payment.settlement_exchange_rate = balance.exchange_rate
-            self.ledger.settlements.append(
-                Settlement(
-                    reference=f"charge:{charge.id}", balance_transaction_id=balance.id,
-                    currency=balance.amount.currency, amount_minor=balance.amount.minor, fee_minor=balance.fee.minor,
-                    available_on=balance.available_on,
-                )  # fmt: skip
-            )
+            self.ledger.settled_by(f"charge:{charge.id}", balance)
         allocation = self.allocations.get(payment.id)
         if allocation is not None and charge.transfer_id not in {None, allocation.stripe_transfer_id}:
             allocation.stripe_transfer_id = charge.transfer_id

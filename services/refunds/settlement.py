@@ -14,7 +14,7 @@ from models.payments import Payment, PaymentAllocation, PaymentStatus
 from models.refunds import Refund, RefundOrigin, RefundStatus
 from models.sets import insert_rows, update_rows
 from services.changes import ChangeSet
-from services.ledger import FEES, GUESTS, PLATFORM, REFUNDS, LedgerBatch, Settlement, host_balance, host_owed
+from services.ledger import FEES, GUESTS, PLATFORM, REFUNDS, LedgerBatch, host_balance, host_owed
 from services.operations import finish, record_answers
 from services.payments.history import record_change, snapshot
 from services.refunds.bearers import bearers_of, lags
@@ -224,15 +224,7 @@ class _Rows:
             LedgerTransactionKind.REFUND, f"refund:{facts.id}", [(PLATFORM, -refund.amount), (REFUNDS, refund.amount)],
             **common,
         )  # fmt: skip
-        balance = facts.balance
-        if balance is not None:
-            self.ledger.settlements.append(
-                Settlement(
-                    reference=f"refund:{facts.id}", balance_transaction_id=balance.id,
-                    currency=balance.amount.currency, amount_minor=balance.amount.minor, fee_minor=balance.fee.minor,
-                    available_on=balance.available_on,
-                )  # fmt: skip
-            )
+        self.ledger.settled_by(f"refund:{facts.id}", facts.balance)
         if allocation is None:
             return
         host, taken, fee = host_balance(allocation.host_id), parts.transfer_reversed, parts.application_fee_refunded

@@ -12,13 +12,15 @@ import pytest
 
 from models.ledger import LedgerAccountKind, LedgerTransactionKind
 from models.money import Money
-from services.ledger import FEES, GUESTS, PLATFORM, LedgerBatch, Pot, Settlement, host_balance, host_owed
+from services.ledger import FEES, GUESTS, PLATFORM, LedgerBatch, Pot, host_balance, host_owed
+from services.payments.facts import BalanceFacts
 
 if TYPE_CHECKING:
     from services.database import Database
 
 AT = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
 CHARGE = LedgerTransactionKind.CHARGE
+BALANCE = BalanceFacts("txn_1", Money(92, "EUR"), Money(3, "EUR"), exchange_rate=None, available_on=AT)
 
 
 def usd(minor: int) -> Money:
@@ -49,7 +51,7 @@ async def test_a_movement_is_a_transaction_with_its_legs(database: Database) -> 
     batch = LedgerBatch()
     batch.move(
         LedgerTransactionKind.TRANSFER, "transfer:tr_1", [(PLATFORM, usd(-90)), (host_balance(host), usd(90))],
-        occurred_at=AT, payment_id=payment, stripe_account="acct_1", stripe_object_id="tr_1",
+        occurred_at=AT, payment_id=payment, stripe_object_id="tr_1",
     )  # fmt: skip
     await write(database, batch)
     assert await postings(database) == [
@@ -57,8 +59,8 @@ async def test_a_movement_is_a_transaction_with_its_legs(database: Database) -> 
     ]  # fmt: skip
     record = await database.pool.fetchrow("SELECT * FROM ledger_transactions")
     assert record is not None
-    assert (record["kind"], record["occurred_at"], record["payment_id"], record["stripe_account"]) == (
-        "TRANSFER", AT, payment, "acct_1",
+    assert (record["kind"], record["occurred_at"], record["payment_id"], record["stripe_object_id"]) == (
+        "TRANSFER", AT, payment, "tr_1",
     )  # fmt: skip
 
 
@@ -135,19 +137,14 @@ async def test_each_currency_and_owner_has_a_pot_of_its_own(database: Database) 
     assert await database.pool.fetchval("SELECT count(*) FROM ledger_accounts WHERE kind = 'APPLICATION_FEES'") == 2
 
 
-def settled(reference: str, transaction: str = "txn_1") -> Settlement:
-    return Settlement(
-        reference=reference, balance_transaction_id=transaction, currency="EUR", amount_minor=92, fee_minor=3,
-        available_on=AT,
-    )  # fmt: skip
-
-
 async def test_what_stripe_credited_is_kept_beside_its_movement_once(database: Database) -> None:
     batch = LedgerBatch()
     charge(batch, "charge:ch_1", usd(100))
-    batch.settlements.append(settled("charge:ch_1"))
+    batch.settled_by("charge:ch_1", BALANCE)
     await write(database, batch)
-    late = LedgerBatch(settlements=[settled("charge:ch_1"), settled("charge:unknown")])
+    late = LedgerBatch()
+    late.settled_by("charge:ch_1", BALANCE)
+    late.settled_by("charge:unknown", BALANCE)
     await write(database, late)
     [record] = await database.pool.fetch(
         "SELECT s.*, t.reference FROM ledger_settlements s JOIN ledger_transactions t ON t.id = s.transaction_id"
@@ -162,5 +159,7 @@ async def test_a_settlement_that_comes_later_finds_its_movement(database: Databa
     charge(batch, "charge:ch_1", usd(100))
     await write(database, batch)
     assert await database.pool.fetchval("SELECT count(*) FROM ledger_settlements") == 0
-    await write(database, LedgerBatch(settlements=[settled("charge:ch_1")]))
+    late = LedgerBatch()
+    late.settled_by("charge:ch_1", BALANCE)
+    await write(database, late)
     assert await database.pool.fetchval("SELECT count(*) FROM ledger_settlements") == 1
