@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import heapq
+import logging
 import time
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
+from sandbox import clocks
 from sandbox.delivery import Deliveries
 from sandbox.errors import ApiError, Json
 from sandbox.faults import Faults
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _ONLY_PLATFORM: Final = "acct_1SandboxPlatform"
+_log: Final = logging.getLogger("sandbox")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ class Engine:
         self._endpoints: dict[str, list[Json]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_set = asyncio.Event()
+        self._advancing: set[asyncio.Task[None]] = set()
         self.base_url = options.public_url or ""
 
     @contextlib.asynccontextmanager
@@ -80,6 +84,7 @@ class Engine:
         try:
             yield
         finally:
+            tasks += self._advancing
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -101,8 +106,9 @@ class Engine:
 
     def work(self, platform: str, account: str | None = None, origin: Origin | None = None, base_url: str = "") -> Work:
         """Something to do for an account."""
+        now = int(time.time())
         return Work(
-            store=self.store, platform=platform, account=account or platform, now=int(time.time()),
+            store=self.store, platform=platform, account=account or platform, now=now, wall=now,
             base_url=self.options.public_url or base_url or self.base_url, async_delay_s=self.options.async_delay_s,
             origin=origin or Origin(),
         )  # fmt: skip
@@ -121,7 +127,7 @@ class Engine:
 
     async def finish(self, work: Work) -> None:
         """Store all that was done, and come back when it is on disk."""
-        if not work.rows and not work.events and not work.timers:
+        if not (work.rows or work.events or work.timers or work.appointments or work.cancelled):
             await self.store.committed()
             return
         now = time.time()
@@ -133,6 +139,10 @@ class Engine:
                 deliveries += [self.store.add_delivery(event.id, endpoint, now) for endpoint in endpoints]
         work.write()
         timers = [self.store.add_timer(now + delay, *what) for delay, *what in work.timers]
+        for made in work.appointments:
+            timer = self.store.add_timer(made.due, made.account, made.action, made.subject, made.clock)
+            if made.clock == "":
+                timers.append(timer)
         if any(row.kind == "webhook_endpoint" for row in work.rows.values()):
             self._endpoints.pop(work.platform, None)
         await self.store.committed()
@@ -184,15 +194,55 @@ class Engine:
                 await asyncio.wait_for(self._timer_set.wait(), timeout)
 
     async def _ring(self, timer: Timer) -> None:
-        work = self._work_of(timer.account)
-        # What was to happen may have happened by other means.
-        with contextlib.suppress(ApiError):
-            ACTIONS[timer.action](work, timer.subject)
-            self.store.forget_timer(timer.id)
-            await self.finish(work)
+        if timer.action == clocks.START:
+            task = asyncio.create_task(self._advance(timer))
+            self._advancing.add(task)
+            task.add_done_callback(self._advancing.discard)
             return
+        # What was scheduled for a date may have been called off.
+        if timer.clock is not None and not self.store.has_timer(timer.id):
+            return
+        work = self._work_of(timer.account)
+        try:
+            ACTIONS[timer.action](work, timer.subject)
+        except ApiError as refusal:
+            # What was to happen may have happened by other means.
+            if not refusal.keeps_changes:
+                work = self._work_of(timer.account)
+        except Exception as mistake:  # noqa: BLE001 -- time goes on, and the log says what did not happen
+            _log.error("%s of %s failed", timer.action, timer.subject, exc_info=mistake)
+            work = self._work_of(timer.account)
         self.store.forget_timer(timer.id)
+        await self.finish(work)
+
+    async def _advance(self, started: Timer) -> None:
+        """Do what is due by a clock, one after the other, until the clock is where it was to go."""
+        id_ = started.subject
+        while (row := self.store.row(id_)) is not None and row.body.get("status") == "advancing":
+            work = self._work_of(row.account)
+            timer = self.store.first_timer(id_, clocks.target_of(row.body))
+            if timer is None:
+                clocks.arrive(work, id_)
+            else:
+                work = self._act_in_time_of(id_, timer, work)
+                self.store.forget_timer(timer.id)
+            await self.finish(work)
+        self.store.forget_timer(started.id)
         await self.store.committed()
+
+    def _act_in_time_of(self, clock: str, timer: Timer, work: Work) -> Work:
+        clocks.move(work, clock, int(timer.due))
+        try:
+            ACTIONS[timer.action](work, timer.subject)
+        except ApiError as refusal:
+            if not refusal.keeps_changes:
+                work = self._work_of(timer.account)
+                clocks.move(work, clock, int(timer.due))
+        except Exception as mistake:  # noqa: BLE001 -- the clock says that it has failed, as Stripe's does
+            _log.error("%s of %s failed at %s", timer.action, timer.subject, timer.due, exc_info=mistake)
+            work = self._work_of(timer.account)
+            clocks.break_down(work, clock)
+        return work
 
 
 def _pending(body: bytes, count: int) -> bytes:

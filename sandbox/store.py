@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from sandbox.tables import LINKS, SCHEMA
+from sandbox.tables import ADDED, INDEXES, LINKS, SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -51,13 +51,14 @@ class SavedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
-    """An event as it is delivered."""
+    """An event as it is delivered; `kept` is the real time of it, `created` may be a test clock's."""
 
     id: str
     account: str
     type: str
     created: int
     body: bytes
+    kept: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +74,19 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """Something that happens by itself later, as a bank's answer to a debit."""
+    """Something that happens by itself later, as a bank's answer to a debit.
+
+    Attributes:
+        clock: the test clock that `due` is of, empty for what was scheduled in real time; None for what only takes
+            time, which nothing can call off.
+    """
 
     id: int
     due: float
     account: str
     action: str
     subject: str
+    clock: str | None = None
 
 
 class Store:
@@ -94,9 +101,13 @@ class Store:
         self._sql.execute("PRAGMA wal_autocheckpoint = 8000")
         self._sql.execute("PRAGMA cache_size = -65536")
         self._sql.executescript(SCHEMA)
+        for table, column, type_ in ADDED:
+            if column not in {record[1] for record in self._sql.execute(f"PRAGMA table_info({table})")}:
+                self._sql.execute(f"ALTER TABLE {table} ADD COLUMN {column} {type_}")
+        self._sql.executescript(INDEXES)
         # As long as Stripe keeps them: keys for a day, events for thirty.
         self._sql.execute("DELETE FROM answers WHERE created < unixepoch() - 86400")
-        self._sql.execute("DELETE FROM events WHERE created < unixepoch() - 30 * 86400")
+        self._sql.execute("DELETE FROM events WHERE coalesce(kept, created) < unixepoch() - 30 * 86400")
         self._cache: OrderedDict[str, Row] = OrderedDict()
         self._committing: asyncio.Future[None] | None = None
         # Written together before the next commit, or before they are read.
@@ -148,8 +159,8 @@ class Store:
         if events:
             first = self._event_seq - len(events) + 1
             self._sql.executemany(
-                "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?)",
-                [(seq, e.id, e.account, e.type, e.created, e.body) for seq, e in enumerate(events, first)],
+                "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [(seq, e.id, e.account, e.type, e.created, e.body, e.kept) for seq, e in enumerate(events, first)],
             )
         if answers:
             self._sql.executemany(
@@ -267,15 +278,20 @@ class Store:
         """An event by its id."""
         self._flush()
         record = self._sql.execute(
-            "SELECT id, account, type, created, body FROM events WHERE id = ?", (id_,)
+            "SELECT id, account, type, created, body, coalesce(kept, created) FROM events WHERE id = ?", (id_,)
         ).fetchone()
         return EventRow(*record) if record else None
 
     def events(
         self, account: str, *, globs: Sequence[str] = (), after: str | None = None, newest_first: bool = True,
-        created: tuple[int, int] = (0, 2**53), limit: int = 100,
+        created: tuple[int, int] = (0, 2**53), kept_since: int = 0, limit: int = 100,
     ) -> list[EventRow]:  # fmt: skip
-        """An account's events in order, of types that match any of the patterns."""
+        """An account's events in order, of types that match any of the patterns.
+
+        Args:
+            created: the first and the last second, both included, in the events' own time.
+            kept_since: in real time.
+        """
         self._flush()
         before, order = ("<", "DESC") if newest_first else (">", "ASC")
         cursor: tuple[int, int] = (2**53, 0) if newest_first else (-1, 0)
@@ -283,9 +299,10 @@ class Store:
             cursor = self._sql.execute("SELECT created, seq FROM events WHERE id = ?", (after,)).fetchone() or cursor
         matching = f"AND ({' OR '.join('type GLOB ?' for _ in globs)})" if globs else ""
         records = self._sql.execute(
-            f"SELECT id, account, type, created, body FROM events WHERE account = ? AND created BETWEEN ? AND ?"
-            f" AND (created, seq) {before} (?, ?) {matching} ORDER BY created {order}, seq {order} LIMIT ?",
-            (account, *created, *cursor, *globs, limit),
+            "SELECT id, account, type, created, body, coalesce(kept, created) AS since FROM events"
+            f" WHERE account = ? AND created BETWEEN ? AND ? AND (created, seq) {before} (?, ?) AND since >= ?"
+            f" {matching} ORDER BY created {order}, seq {order} LIMIT ?",
+            (account, *created, *cursor, kept_since, *globs, limit),
         )
         return [EventRow(*record) for record in records]
 
@@ -317,12 +334,33 @@ class Store:
         """How many endpoints have yet to get an event."""
         return int(self._sql.execute("SELECT count(*) FROM deliveries WHERE event = ?", (event,)).fetchone()[0])
 
-    def add_timer(self, due: float, account: str, action: str, subject: str) -> Timer:
+    def add_timer(self, due: float, account: str, action: str, subject: str, clock: str | None = None) -> Timer:
         """Keep what is to happen later."""
         self.begin()
         self._timer_id += 1
-        self._sql.execute("INSERT INTO timers VALUES (?, ?, ?, ?, ?)", (self._timer_id, due, account, action, subject))
-        return Timer(self._timer_id, due, account, action, subject)
+        timer = Timer(self._timer_id, due, account, action, subject, clock)
+        self._sql.execute(
+            "INSERT INTO timers VALUES (?, ?, ?, ?, ?, ?)", (timer.id, due, account, action, subject, clock)
+        )
+        return timer
+
+    def drop_timers(self, action: str, subject: str) -> None:
+        """What was to happen at a date will not."""
+        self.begin()
+        self._sql.execute(
+            "DELETE FROM timers WHERE subject = ? AND action = ? AND clock IS NOT NULL", (subject, action)
+        )
+
+    def has_timer(self, id_: int) -> bool:
+        """Whether something is still to happen."""
+        return self._sql.execute("SELECT 1 FROM timers WHERE id = ?", (id_,)).fetchone() is not None
+
+    def first_timer(self, clock: str, until: int) -> Timer | None:
+        """What is to happen next by a test clock, if it is due by then."""
+        record = self._sql.execute(
+            "SELECT * FROM timers WHERE clock = ? AND due <= ? ORDER BY due, id LIMIT 1", (clock, until)
+        ).fetchone()
+        return Timer(*record) if record else None
 
     def forget_timer(self, id_: int) -> None:
         """It has happened."""
@@ -330,8 +368,9 @@ class Store:
         self._sql.execute("DELETE FROM timers WHERE id = ?", (id_,))
 
     def timers(self) -> list[Timer]:
-        """What is yet to happen."""
-        return [Timer(*record) for record in self._sql.execute("SELECT * FROM timers ORDER BY id")]
+        """What is yet to happen in real time."""
+        query = "SELECT * FROM timers WHERE coalesce(clock, '') = '' ORDER BY id"
+        return [Timer(*record) for record in self._sql.execute(query)]
 
     # Idempotency keys
 

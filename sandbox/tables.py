@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS links (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL, type TEXT NOT NULL,
-    created INTEGER NOT NULL, body BLOB NOT NULL
+    created INTEGER NOT NULL, body BLOB NOT NULL, kept INTEGER
 );
 CREATE INDEX IF NOT EXISTS events_in_order ON events (account, created, seq);
 CREATE TABLE IF NOT EXISTS deliveries (
@@ -24,7 +24,8 @@ CREATE TABLE IF NOT EXISTS deliveries (
 );
 CREATE INDEX IF NOT EXISTS deliveries_by_event ON deliveries (event);
 CREATE TABLE IF NOT EXISTS timers (
-    id INTEGER PRIMARY KEY, due REAL NOT NULL, account TEXT NOT NULL, action TEXT NOT NULL, subject TEXT NOT NULL
+    id INTEGER PRIMARY KEY, due REAL NOT NULL, account TEXT NOT NULL, action TEXT NOT NULL, subject TEXT NOT NULL,
+    clock TEXT
 );
 CREATE TABLE IF NOT EXISTS answers (
     account TEXT NOT NULL, key TEXT NOT NULL, request TEXT NOT NULL, status INTEGER NOT NULL, body BLOB NOT NULL,
@@ -35,6 +36,15 @@ CREATE TABLE IF NOT EXISTS balances (
     PRIMARY KEY (account, currency, available_on)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+# Columns that tables of earlier versions lack.
+ADDED: Final = (("events", "kept", "INTEGER"), ("timers", "clock", "TEXT"))
+
+# Of timers that were made for a date: the clock is empty for real time. Banks' delays have none, and cost nothing here.
+INDEXES: Final = """
+CREATE INDEX IF NOT EXISTS timers_by_clock ON timers (clock, due, id) WHERE clock IS NOT NULL;
+CREATE INDEX IF NOT EXISTS timers_by_subject ON timers (subject, action) WHERE clock IS NOT NULL;
 """
 
 # What objects are listed by. Other filters are tried on each object.
@@ -49,6 +59,7 @@ LINKS: Final[dict[str, tuple[str, ...]]] = {
     "balance_transaction": ("source",),
     "payment_method": ("customer",),
     "setup_intent": ("customer",),
+    "customer": ("test_clock",),
     "person": ("account",),
     "bank_account": ("account",),
     "account_link": ("account",),

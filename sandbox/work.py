@@ -21,6 +21,19 @@ class Origin:
     idempotency_key: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Appointment:
+    """What is to happen at a time that is known: in seconds since the epoch, of a test clock or, where that is empty,
+    of the real one.
+    """
+
+    clock: str
+    due: int
+    account: str
+    action: str
+    subject: str
+
+
 @dataclass(slots=True)
 class _Credit:
     account: str
@@ -36,7 +49,8 @@ class Work:
     Attributes:
         platform: the account whose key was used.
         account: the account whose objects are meant: the platform, or the one in `Stripe-Account`.
-        now: seconds since the epoch.
+        now: seconds since the epoch; those of a test clock, once one was entered.
+        wall: seconds since the epoch, whatever a test clock says.
         base_url: where this sandbox is, for links to its pages.
         async_delay_s: how long things take that take time, as a bank debit.
     """
@@ -45,6 +59,7 @@ class Work:
     platform: str
     account: str
     now: int
+    wall: int
     base_url: str
     async_delay_s: float = 1.0
     origin: Origin = field(default_factory=Origin)
@@ -52,6 +67,8 @@ class Work:
     new: set[str] = field(default_factory=set)
     events: list[EventRow] = field(default_factory=list)
     timers: list[tuple[float, str, str, str]] = field(default_factory=list)
+    appointments: list[Appointment] = field(default_factory=list)
+    cancelled: list[tuple[str, str]] = field(default_factory=list)
     credits: list[_Credit] = field(default_factory=list)
 
     def find(self, kind: str, id_: str, account: str | None = None) -> Json | None:
@@ -150,7 +167,7 @@ class Work:
             request={"id": self.origin.request_id, "idempotency_key": self.origin.idempotency_key},
             type=type_,
         )
-        self.events.append(EventRow(id_, owner, type_, self.now, orjson.dumps(event)))
+        self.events.append(EventRow(id_, owner, type_, self.now, orjson.dumps(event), self.wall))
 
     def emit_updated(self, type_: str, body: Json, before: Json, *, account: str | None = None) -> None:
         """An `.updated` event, if anything that shows has changed."""
@@ -187,6 +204,8 @@ class Work:
             self.store.write([(id_, row, id_ in self.new) for id_, row in self.rows.items()])
         if self.events:
             self.store.add_events(self.events)
+        for action, subject in self.cancelled:
+            self.store.drop_timers(action, subject)
         for credit in self.credits:
             self.store.add_to_balance(credit.account, credit.currency, credit.available_on, credit.amount)
 

@@ -52,7 +52,8 @@ def list_(call: Call) -> Json:
         globs=[*types, *([call.params["type"]] if call.given("type") else [])],
         after=after or before,
         newest_first=before is None,
-        created=(max(first, call.work.now - _KEPT_S), last),
+        created=(first, last),
+        kept_since=call.work.wall - _KEPT_S,
         limit=limit + 1,
     )
     page = found[:limit]
