@@ -64,11 +64,6 @@ async def account_changed(services: Services, event: WebhookEvent) -> None:
     raise RuntimeError(f"account {account_id} kept changing while it was settled")
 
 
-async def capability_changed(services: Services, event: WebhookEvent) -> None:
-    """Settle the account whose capability changed."""
-    await account_changed(services, event)
-
-
 async def account_deauthorized(services: Services, event: WebhookEvent) -> None:
     """Note that a host has cut the platform off; the object of this event is the application, not the account."""
     account = await ConnectAccount.get_or_none(stripe_account_id=event.account)

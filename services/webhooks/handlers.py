@@ -8,7 +8,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from services.connect.events import account_changed, account_deauthorized, capability_changed
+from services.connect.events import account_changed, account_deauthorized
 from services.payments.events import charge_changed, payment_intent_changed
 from services.refunds.events import charge_refunded, refund_changed
 
@@ -65,7 +65,7 @@ HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
         "refund.failed": Handler(refund_changed, _PLATFORM),
         "account.updated": Handler(account_changed, _CONNECT),
         "account.application.deauthorized": Handler(account_deauthorized, _CONNECT),
-        "capability.updated": Handler(capability_changed, _CONNECT),
+        "capability.updated": Handler(account_changed, _CONNECT),
     }
 )
 
