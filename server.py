@@ -72,7 +72,7 @@ class _Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to `_stop_on_signals`."""
+        """Leave signals to `_until_signal`."""
         yield
 
 
