@@ -53,7 +53,6 @@ class ChargeFacts:
     id: str
     status: str
     amount: Money
-    captured: Money
     created_at: datetime
     payment_method: dict[str, Any] | None
     capture_before: datetime | None
@@ -79,7 +78,6 @@ class ChargeFacts:
             id=body["id"],
             status=body["status"],
             amount=Money.from_wire(body["amount"], body["currency"]),
-            captured=Money.from_wire(body.get("amount_captured") or 0, body["currency"]),
             created_at=instant(body["created"]),
             payment_method=_payment_method(body.get("payment_method"), details),
             capture_before=instant(card["capture_before"]) if card.get("capture_before") else None,
@@ -119,12 +117,10 @@ class IntentFacts:
 
     id: str
     status: PaymentStatus
-    amount: Money
     received: Money
     client_secret: str | None
     next_action: dict[str, Any] | None
     failure: FailureFacts | None
-    payment_method_id: str | None
     charge_id: str | None
     charge: ChargeFacts | None
     ran_out: bool
@@ -141,12 +137,10 @@ class IntentFacts:
         return cls(
             id=body["id"],
             status=status,
-            amount=Money.from_wire(body["amount"], body["currency"]),
             received=Money.from_wire(body.get("amount_received") or 0, body["currency"]),
             client_secret=body.get("client_secret"),
             next_action=_next_action(body.get("next_action")),
             failure=failure if status is PaymentStatus.FAILED else None,
-            payment_method_id=_id(body.get("payment_method")),
             charge_id=_id(latest),
             charge=ChargeFacts.parse(latest),
             ran_out=body.get("cancellation_reason") in {"abandoned", "automatic"},
