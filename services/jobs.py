@@ -14,6 +14,7 @@ import structlog
 
 from services.circuit_breaker import BreakerState
 from services.exclusive import exclusively
+from services.pauses import backoff_s, pause
 from services.payments.holds import expire_holds
 from services.stripe_gateway import StripeError
 from services.webhooks.inbox import CHANNEL
@@ -108,8 +109,8 @@ async def run_worker(services: Services, stop: asyncio.Event) -> None:
     log.info("jobs.stopped")
 
 
-async def repeat(services: Services, job: Job, stop: asyncio.Event, *, backoff_s: float = _BACKOFF_S) -> None:
-    """Run a job again and again until `stop` is set; a failing one ever less often, from `backoff_s` on."""
+async def repeat(services: Services, job: Job, stop: asyncio.Event, *, first_s: float = _BACKOFF_S) -> None:
+    """Run a job again and again until `stop` is set; a failing one ever less often, from `first_s` on."""
     failures = 0
     while not stop.is_set():
         try:
@@ -118,7 +119,7 @@ async def repeat(services: Services, job: Job, stop: asyncio.Event, *, backoff_s
         except Exception as error:  # noqa: BLE001 - the next run may go well: the job itself never ends
             failures += 1
             _log_failure(services, job.name, failures, error)
-        await _pause(stop, job.every_s if not failures else max(job.every_s, _delay_s(failures, backoff_s)))
+        await pause(stop, job.every_s if not failures else max(job.every_s, _delay_s(failures, first_s)))
 
 
 async def _finished_or_stopped(run: Coroutine[Any, Any, Any], stop: asyncio.Event, grace_s: float) -> None:
@@ -145,7 +146,7 @@ def _grace_s(services: Services) -> float:
 
 
 def _delay_s(failures: int, first_s: float = _BACKOFF_S) -> float:
-    return min(_BACKOFF_AT_MOST_S, first_s * 2.0 ** min(failures - 1, 10))
+    return backoff_s(failures, first_s=first_s, at_most_s=_BACKOFF_AT_MOST_S)
 
 
 def _log_failure(services: Services, job: str, failures: int, error: Exception) -> None:
@@ -157,14 +158,6 @@ def _log_failure(services: Services, job: str, failures: int, error: Exception) 
         log.error("jobs.failed", job=job, exc_info=error)
     else:
         log.warning("jobs.failed_again", job=job, failures=failures, error=type(error).__name__)
-
-
-async def _pause(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return
 
 
 class InboxWorker:
@@ -192,10 +185,10 @@ class InboxWorker:
                 except Exception as error:  # noqa: BLE001 - the database may be away: look again, less often
                     failures += 1
                     _log_failure(self._services, "inbox", failures, error)
-                    await _pause(stop, _delay_s(failures))
+                    await pause(stop, _delay_s(failures))
                     continue
                 if not full:
-                    await self._rest()
+                    await pause(self._look, self._services.settings.inbox_every_s)
         finally:
             stopping.cancel()
             if self._running:
@@ -226,13 +219,6 @@ class InboxWorker:
         if not task.cancelled() and (error := task.exception()) is not None:
             # It could not even be noted what became of it: its lease ends, and it is claimed again.
             log.error("jobs.event_not_ended", exc_info=error)
-
-    async def _rest(self) -> None:
-        try:
-            async with asyncio.timeout(self._services.settings.inbox_every_s):
-                await self._look.wait()
-        except TimeoutError:
-            return
 
     async def _listen(self) -> None:
         """Hear notifications on a connection of its own, again where it was lost."""

@@ -35,6 +35,7 @@ from services.event_stream import (
     select_between,
 )
 from services.followers import Address, Follower, addresses_of
+from services.pauses import back_off, pause
 from services.wake_ups import WakeUps
 
 if TYPE_CHECKING:
@@ -55,7 +56,6 @@ _DISPATCH_AT_ONCE: Final = 256
 # Under load reads follow one another; between two of them more rows become final than the wait costs.
 _LEAST_GAP_S: Final = 0.004
 _PENDING_S: Final = (0.004, 0.01, 0.02, 0.05, 0.1, 0.2)
-_BACKOFF_S: Final = 0.1
 _BACKOFF_AT_MOST_S: Final = 2.0
 _LOST: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
@@ -67,6 +67,7 @@ SELECT m.snapshot, m.epoch, r.* FROM ({_MOMENT}) m LEFT JOIN LATERAL (
     ORDER BY e.position, e.version, e.subject_id LIMIT {_PAGE}
 ) r ON true ORDER BY r.position, r.version, r.subject_id
 """
+
 
 class SlowReaderError(Exception):
     """The subscriber took too long over what it was given, and was cut off."""
@@ -249,7 +250,7 @@ class LiveUpdates:
                 if self._closed or (isinstance(error, asyncpg.PostgresError) and not _is_outage(error)):
                     raise
                 failures += 1
-                await self._back_off(failures, error)
+                await _back_off(failures, error)
 
     async def _follow_stream(self) -> None:
         """The tail: read and hand out, for ever."""
@@ -267,27 +268,18 @@ class LiveUpdates:
                     failures += 1
                     if connection is not None:
                         connection.terminate()
-                    await self._back_off(failures, error)
+                    await _back_off(failures, error)
                     continue
                 await self._rest(pending)
         finally:
             if connection is not None:
                 connection.terminate()
 
-    async def _back_off(self, failures: int, error: Exception) -> None:
-        if failures == 1:
-            log.warning("live.database_away", error=type(error).__name__)
-        await asyncio.sleep(min(_BACKOFF_AT_MOST_S, _BACKOFF_S * 2.0 ** min(failures, 10)))
-
     async def _rest(self, pending: int) -> None:
         """Wait for a wake-up, or until it is time to look; `pending` looks in a row found rows that are not final."""
         await asyncio.sleep(_LEAST_GAP_S)
         patience = _PENDING_S[min(pending, len(_PENDING_S)) - 1] if pending else self._poll_s
-        try:
-            async with asyncio.timeout(patience):
-                await self._awake.wait()
-        except TimeoutError:
-            return
+        await pause(self._awake, patience)
 
     async def _read(self, connection: asyncpg.Connection[Any]) -> bool:
         """Hand out all that is final; whether there are rows that are not."""
@@ -335,6 +327,10 @@ class LiveUpdates:
                 given += 1
                 if given % _DISPATCH_AT_ONCE == 0:
                     await asyncio.sleep(0)
+
+
+async def _back_off(failures: int, error: Exception) -> None:
+    await back_off(log, "live.database_away", failures, error, at_most_s=_BACKOFF_AT_MOST_S)
 
 
 def _is_outage(error: asyncpg.PostgresError) -> bool:

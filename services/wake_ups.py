@@ -11,6 +11,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from services.cancellation import end_tasks
+from services.pauses import back_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,6 @@ log = structlog.get_logger("wake_ups")
 _SILENCE_S = 15.0
 # Under load messages follow one another; what commits in between shares the next one.
 _LEAST_GAP_S = 0.004
-_BACKOFF_S = 0.1
 _BACKOFF_AT_MOST_S = 5.0
 
 
@@ -64,7 +64,7 @@ class WakeUps:
                 await asyncio.sleep(_LEAST_GAP_S)
             except (RedisError, OSError) as error:
                 failures += 1
-                await self._back_off("wake_ups.not_sent", failures, error)
+                await back_off(log, "wake_ups.not_sent", failures, error, at_most_s=_BACKOFF_AT_MOST_S)
 
     async def _hear(self) -> None:
         failures = 0
@@ -79,7 +79,7 @@ class WakeUps:
                 await self._listen(pubsub)
             except (RedisError, OSError) as error:
                 failures += 1
-                await self._back_off("wake_ups.not_heard", failures, error)
+                await back_off(log, "wake_ups.not_heard", failures, error, at_most_s=_BACKOFF_AT_MOST_S)
             finally:
                 with suppress(RedisError, OSError):
                     await pubsub.aclose()  # type: ignore[no-untyped-call]
@@ -91,8 +91,3 @@ class WakeUps:
             message = await pubsub.get_message(timeout=_SILENCE_S)
             if message is not None and message["data"] not in {own, self._name}:
                 self._on_wake()
-
-    async def _back_off(self, what: str, failures: int, error: Exception) -> None:
-        if failures == 1:
-            log.warning(what, error=type(error).__name__)
-        await asyncio.sleep(min(_BACKOFF_AT_MOST_S, _BACKOFF_S * 2.0 ** min(failures, 10)))

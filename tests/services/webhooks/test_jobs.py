@@ -29,7 +29,7 @@ async def test_a_job_that_fails_runs_again_and_is_logged_in_full_once(services: 
         raise RuntimeError("broken")
 
     with structlog.testing.capture_logs() as logs:
-        await asyncio.wait_for(repeat(services, Job("broken", 0.01, fail), stop, backoff_s=0.01), 10)
+        await asyncio.wait_for(repeat(services, Job("broken", 0.01, fail), stop, first_s=0.01), 10)
     assert [line["event"] for line in logs] == ["jobs.failed", "jobs.failed_again", "jobs.failed_again"]
     assert services.metrics.registry.get_sample_value("paydesk_job_failures_total", {"job": "broken"}) == 3
 
