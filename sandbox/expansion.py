@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sandbox.errors import Json, invalid
+from sandbox.listing import as_list
 from sandbox.work import Work, visible
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _DEPTH: Final = 4
+# How many names a field of `EXPANDABLE` has at most.
+_NAMES: Final = 3
 
 EXPANDABLE: Final[dict[str, frozenset[str]]] = {
     kind: frozenset(fields.split())
@@ -26,6 +32,16 @@ EXPANDABLE: Final[dict[str, frozenset[str]]] = {
         "payment_method": "customer",
         "setup_intent": "application customer latest_attempt mandate on_behalf_of payment_method single_use_mandate",
         "setup_attempt": "customer on_behalf_of payment_method setup_intent",
+        "invoice": "account_tax_ids application confirmation_secret customer default_payment_method default_source"
+        " discounts from_invoice.invoice issuer.account last_finalization_error.payment_method latest_revision"
+        " on_behalf_of parent.subscription_details.subscription payments test_clock total_discount_amounts.discount"
+        " total_pretax_credit_amounts.discount",
+        "line_item": "discount_amounts.discount discounts pretax_credit_amounts.discount pricing.price_details.price"
+        " subscription",
+        "invoiceitem": "customer discounts invoice pricing.price_details.price tax_rates test_clock",
+        "invoice_payment": "invoice payment.charge payment.payment_intent",
+        "credit_note": "customer customer_balance_transaction discount_amounts.discount invoice refunds.refund",
+        "credit_note_line_item": "discount_amounts.discount tax_rates",
         "customer": "default_source invoice_settings.default_payment_method sources subscriptions tax_ids tax"
         " test_clock cash_balance",
         "account": "settings.branding.icon settings.branding.logo",
@@ -57,43 +73,74 @@ def _expanded(work: Work, body: Json, parts: list[str], path: str) -> Json:
             return body
         return {**body, "data": [_expanded(work, item, parts[1:], path) for item in body["data"]]}
     fields = EXPANDABLE.get(body.get("object", ""), frozenset())
-    length = 2 if len(parts) > 1 and ".".join(parts[:2]) in fields else 1
-    if ".".join(parts[:length]) not in fields:
-        # A hash that is part of every answer may be passed through.
-        inner = body.get(parts[0])
-        if len(parts) > 1 and isinstance(inner, dict) and "object" in inner:
-            return {**body, parts[0]: _expanded(work, inner, parts[1:], path)}
-        raise _cannot(path)
-    if parts[0] not in body and parts[0] != "refunds":
-        return body
-    if length == 2:
-        outer = body.get(parts[0])
-        if not isinstance(outer, dict):
+    for length in range(min(_NAMES, len(parts)), 0, -1):
+        if ".".join(parts[:length]) in fields:
+            return _replaced(work, body, parts[:length], parts[length:], path)
+    # A hash that is part of every answer may be passed through.
+    inner = body.get(parts[0])
+    if len(parts) > 1 and isinstance(inner, dict) and "object" in inner:
+        return {**body, parts[0]: _expanded(work, inner, parts[1:], path)}
+    raise _cannot(path)
+
+
+def _replaced(work: Work, body: Json, names: list[str], rest: list[str], path: str) -> Json:
+    """The object with what a field of `EXPANDABLE` names in it; in a list of hashes, in each of them."""
+    name, inner = names[0], body.get(names[0])
+    if len(names) == 1:
+        if name not in body and (body.get("object"), name) not in _INCLUDED:
             return body
-        return {**body, parts[0]: {**outer, parts[1]: _value(work, outer, parts[1], parts[2:], path)}}
-    return {**body, parts[0]: _value(work, body, parts[0], parts[1:], path)}
+        return {**body, name: _value(work, body, name, rest, path)}
+    if isinstance(inner, dict):
+        return {**body, name: _replaced(work, inner, names[1:], rest, path)}
+    if isinstance(inner, list):
+        return {**body, name: [_replaced(work, item, names[1:], rest, path) for item in inner]}
+    return body
 
 
 def _value(work: Work, body: Json, name: str, rest: list[str], path: str) -> Any:
     value = body.get(name)
-    if name == "refunds" and body.get("object") == "charge" and not isinstance(value, dict):
-        value = _refunds(work, body)
-    elif isinstance(value, str):
+    include = _INCLUDED.get((body.get("object", ""), name))
+    if include is not None and not isinstance(value, dict):
+        value = include(work, body)
+    if isinstance(value, list):
+        return [_object(work, item, rest, path) for item in value]
+    return _object(work, value, rest, path)
+
+
+def _object(work: Work, value: Any, rest: list[str], path: str) -> Any:
+    if isinstance(value, str):
         found = work.any(value)
         if found is None:
             return value
         value = shown(work, found)
-    if rest and isinstance(value, dict):
-        return _expanded(work, value, rest, path)
-    return value
+    return _expanded(work, value, rest, path) if rest and isinstance(value, dict) else value
 
 
 def _refunds(work: Work, charge: Json) -> Json:
     refunds = work.listed("refund", account=work.owner(charge["id"]), link=("charge", charge["id"]))
-    return {
-        "object": "list", "data": [visible(refund) for refund in refunds[:10]], "has_more": len(refunds) > 10,
-        "url": f"/v1/charges/{charge['id']}/refunds",
-    }  # fmt: skip
+    url = f"/v1/charges/{charge['id']}/refunds"
+    return as_list([visible(refund) for refund in refunds[:10]], url, has_more=len(refunds) > 10)
+
+
+def _payments(work: Work, invoice: Json) -> Json:
+    payments = work.listed("invoice_payment", account=work.owner(invoice["id"]), link=("invoice", invoice["id"]))
+    return as_list([visible(payment) for payment in payments[:10]], "/v1/invoice_payments", has_more=len(payments) > 10)
+
+
+def _confirmation_secret(work: Work, invoice: Json) -> Json | None:
+    for payment in work.listed("invoice_payment", account=work.owner(invoice["id"]), link=("invoice", invoice["id"])):
+        intent = work.any(payment["payment"].get("payment_intent", "")) if payment["is_default"] else None
+        if intent is not None:
+            return {"client_secret": intent["client_secret"], "type": "payment_intent"}
+    return None
+
+
+# What an answer has only where it is asked for; the rest of the fields are there, or name what they stand for.
+_INCLUDED: Final[dict[tuple[str, str], Callable[[Work, Json], Json | None]]] = {
+    ("charge", "refunds"): _refunds,
+    ("invoice", "payments"): _payments,
+    ("invoice", "confirmation_secret"): _confirmation_secret,
+}
 
 
 def shown(work: Work, body: Json) -> Json:
