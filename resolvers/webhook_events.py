@@ -38,9 +38,8 @@ class WebhookEventQueries:
     ) -> WebhookEventConnection:
         """The events that Stripe sent, newest first. For the role admin."""
         viewer = info.context.require_viewer()
-        start = page_request(first=first, after=after).after
         page = await list_webhook_events(
-            info.context.services, viewer=viewer, status=status, first=first, after=start
+            info.context.services, viewer=viewer, status=status, page=page_request(first=first, after=after)
         )
         return WebhookEventConnection.of(page, WebhookEvent.of)
 

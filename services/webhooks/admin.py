@@ -8,7 +8,6 @@ from models.base import from_record
 from models.webhook_events import WebhookEvent, WebhookEventStatus
 from services.changes import ChangeSet
 from services.errors import InvalidState, NotFound
-from services.pages import PageRequest
 from services.viewer import Role
 from services.webhooks.inbox import CHANNEL
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from services.core import Services
-    from services.pages import Page
+    from services.pages import Page, PageRequest
     from services.viewer import Viewer
 
 _LOCK = """
@@ -30,14 +29,13 @@ WHERE id = $1 RETURNING *
 
 
 async def list_webhook_events(
-    services: Services, *, viewer: Viewer, status: WebhookEventStatus | None, first: int | None, after: UUID | None
+    services: Services, *, viewer: Viewer, status: WebhookEventStatus | None, page: PageRequest
 ) -> Page[WebhookEvent]:
     """The events that came in, the newest first, of one status or all. Admins only.
 
-    Raises: Forbidden, InvalidInput.
+    Raises: Forbidden.
     """
     viewer.require(Role.ADMIN)
-    page = PageRequest.of(first=first, after=after)
     chosen, values = ("true", []) if status is None else ("e.status = $1", [status.value])
     keys, cursors = page.conditions("e.id", len(values) + 1)
     records = await services.database.pool.fetch(

@@ -12,6 +12,7 @@ from models.base import new_id
 from models.webhook_events import WebhookEvent, WebhookEventStatus
 from services.errors import Forbidden, InvalidState, NotFound
 from services.jobs import InboxWorker, run_worker
+from services.pages import PageRequest
 from services.stripe_gateway import StripeNotSent, StripeUnknownOutcome
 from services.viewer import Role, Viewer
 from services.webhooks.admin import list_webhook_events, replay_webhook_event
@@ -193,7 +194,7 @@ async def test_only_admins_replay_and_list(services: Services) -> None:
         with pytest.raises(Forbidden):
             _ = await replay_webhook_event(services, viewer=viewer, event_id=row.id)
         with pytest.raises(Forbidden):
-            await list_webhook_events(services, viewer=viewer, status=None, first=None, after=None)
+            await list_webhook_events(services, viewer=viewer, status=None, page=PageRequest.of())
     with pytest.raises(NotFound):
         _ = await replay_webhook_event(services, viewer=ADMIN, event_id=new_id())
     assert await AuditEntry.all().count() == 0
@@ -214,16 +215,15 @@ async def test_events_are_listed_newest_first_by_status_and_page(services: Servi
         await deliver(services, make_event(f"evt_{i}"))
     await deliver(services, make_event("evt_other", "customer.created"))
     page = await list_webhook_events(
-        services, viewer=ADMIN, status=WebhookEventStatus.RECEIVED, first=3, after=None
+        services, viewer=ADMIN, status=WebhookEventStatus.RECEIVED, page=PageRequest.of(first=3)
     )
     assert [event.stripe_event_id for event in page.items] == ["evt_4", "evt_3", "evt_2"]
     assert page.has_next
-    rest = await list_webhook_events(
-        services, viewer=ADMIN, status=WebhookEventStatus.RECEIVED, first=3, after=page.items[-1].id
-    )
+    next_page = PageRequest.of(first=3, after=page.items[-1].id)
+    rest = await list_webhook_events(services, viewer=ADMIN, status=WebhookEventStatus.RECEIVED, page=next_page)
     assert [event.stripe_event_id for event in rest.items] == ["evt_1", "evt_0"]
     assert not rest.has_next
-    everything = await list_webhook_events(services, viewer=ADMIN, status=None, first=None, after=None)
+    everything = await list_webhook_events(services, viewer=ADMIN, status=None, page=PageRequest.of())
     assert len(everything.items) == 6
 
 
