@@ -35,7 +35,7 @@ class AuditQueries:
         parsed = parse_id(subject) if subject is not None else None
         page = await list_audit_entries(
             info.context.services,
-            viewer=info.context.viewer,
+            viewer=info.context.require_viewer(),
             subject_id=None if parsed is None else parsed.id,
             page=page_request(first=first, after=after, last=last, before=before),
         )

@@ -67,10 +67,9 @@ class PaymentQueries:
         ] = None,
     ) -> FeeBreakdown:
         """Who would get what of a payment for these seats."""
-        viewer = info.context.require_viewer()
+        info.context.require_viewer()
         fees = await fee_preview(
             info.context.services,
-            viewer=viewer,
             activity_id=require_id("Activity", activity_id, ["activityId"]),
             quantity=quantity,
             currency_code=None if currency is None else currency.value,

@@ -59,5 +59,5 @@ class Viewer:
     ) -> RsvpConnection:
         """This person's own RSVPs, newest first."""
         page = page_request(first=first, after=after, last=last, before=before)
-        found = await list_own_rsvps(info.context.services, viewer=info.context.viewer, page=page)
+        found = await list_own_rsvps(info.context.services, viewer=info.context.require_viewer(), page=page)
         return RsvpConnection.of(found, Rsvp.of)

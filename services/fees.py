@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 from models.activities import Activity
 from models.currencies import currency
 from models.money import Money
-from services.errors import InvalidInput, NotFound, Unauthenticated
+from services.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from models.payments import Payment
     from services.core import Services
-    from services.viewer import Viewer
     from settings import Settings
 
 QUANTITY_MAX = 1_000
@@ -79,14 +78,12 @@ def check_quantity(quantity: int, *, path: list[str]) -> None:
 
 
 async def fee_preview(
-    services: Services, *, viewer: Viewer | None, activity_id: UUID, quantity: int, currency_code: str | None
+    services: Services, *, activity_id: UUID, quantity: int, currency_code: str | None
 ) -> FeeBreakdown:
     """Who would get what of a payment for these seats.
 
-    Raises: Unauthenticated, NotFound, InvalidInput.
+    Raises: NotFound, InvalidInput.
     """
-    if viewer is None:
-        raise Unauthenticated
     check_quantity(quantity, path=["quantity"])
     activity = await Activity.get_or_none(id=activity_id).select_related("host")
     if activity is None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from models.base import from_record
 from models.payments import Payment
-from services.errors import Unauthenticated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,14 +75,9 @@ def _parties(viewer: Viewer, scope: Scope) -> tuple[str, ...]:
 
 
 async def list_payments(
-    services: Services, *, viewer: Viewer | None, wanted: PaymentFilter, page: PageRequest, scope: Scope = Scope.VISIBLE
+    services: Services, *, viewer: Viewer, wanted: PaymentFilter, page: PageRequest, scope: Scope = Scope.VISIBLE
 ) -> Page[Payment]:
-    """A page of payments, newest first.
-
-    Raises: Unauthenticated.
-    """
-    if viewer is None:
-        raise Unauthenticated
+    """A page of payments, newest first."""
     conditions = _conditions(wanted)
     keys, values = page.conditions("p.id", len(conditions.values) + 1)
     conditions.sql += keys
@@ -104,14 +98,9 @@ async def list_payments(
 
 
 async def count_payments(
-    services: Services, *, viewer: Viewer | None, wanted: PaymentFilter, scope: Scope = Scope.VISIBLE
+    services: Services, *, viewer: Viewer, wanted: PaymentFilter, scope: Scope = Scope.VISIBLE
 ) -> int:
-    """How many payments `list_payments` would list on all its pages.
-
-    Raises: Unauthenticated.
-    """
-    if viewer is None:
-        raise Unauthenticated
+    """How many payments `list_payments` would list on all its pages."""
     conditions = _conditions(wanted)
     parties = _parties(viewer, scope)
     values = conditions.values
