@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from sandbox import clocks
+from sandbox import clocks, discounts
 from sandbox.delivery import Deliveries
 from sandbox.errors import ApiError, Json
 from sandbox.faults import Faults
@@ -277,4 +277,5 @@ ACTIONS: Final[dict[str, Callable[[Work, str], None]]] = {
     "fail_refund": _fail_refund,
     "expire_authorization": _expire,
     "pass_deadline": onboarding.pass_deadline,
+    "end_discount": discounts.end,
 }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from sandbox.errors import Json, missing_object
-from sandbox.ids import random_text
+from sandbox.ids import new_id, random_text
 from sandbox.listing import list_objects
 from sandbox.operations import Call, Operation, new_metadata, update_metadata
 from sandbox.resources.payment_methods import attach
-from sandbox.work import copied
+from sandbox.work import Work, copied
 
 _FIELDS = (
     "address",
@@ -37,7 +37,7 @@ def create(call: Call) -> Json:
             "livemode": False, "metadata": new_metadata(params), "name": None,
             "next_invoice_sequence": call.param("next_invoice_sequence", 1), "phone": None,
             "preferred_locales": call.given("preferred_locales") or [], "shipping": None, "tax_exempt": "none",
-            "test_clock": call.param("test_clock"),
+            "test_clock": call.param("test_clock"), "_balances": {},
         }
     )  # fmt: skip
     _apply(call, body)
@@ -58,6 +58,63 @@ def _apply(call: Call, body: Json) -> None:
     if settings.get("default_payment_method"):
         call.work.get("payment_method", settings["default_payment_method"], "invoice_settings[default_payment_method]")
     body["invoice_settings"] = {**body["invoice_settings"], **{k: v or None for k, v in settings.items()}}
+
+
+def change_balance(
+    work: Work, customer: str, amount: int, type_: str, invoice: str | None = None, credit_note: str | None = None,
+    *, currency: str | None = None, description: str | None = None, metadata: Json | None = None,
+) -> Json:  # fmt: skip
+    """Move a customer's balance in one currency ("The Customer Balance Transaction object").
+
+    Args:
+        amount: negative for a credit, which the next invoices use; positive for what they will add.
+        currency: by default the invoice's, then the customer's.
+    """
+    body = work.edit("customer", customer)
+    before = copied(body)
+    currency = currency or (work.get("invoice", invoice)["currency"] if invoice else None) or body["currency"] or "usd"
+    if body["currency"] is None:
+        body["currency"] = currency
+    balances = body.setdefault("_balances", {})
+    balances[currency] = balances.get(currency, 0) + amount
+    if currency == body["currency"]:
+        body["balance"] = balances[currency]
+    transaction = work.add(
+        {
+            "id": new_id("cbtxn"), "object": "customer_balance_transaction", "amount": amount,
+            "checkout_session": None, "created": work.now, "credit_note": credit_note, "currency": currency,
+            "customer": customer, "customer_account": None, "description": description,
+            "ending_balance": balances[currency], "invoice": invoice, "livemode": False, "metadata": metadata or {},
+            "type": type_,
+        }
+    )  # fmt: skip
+    work.emit_updated("customer.updated", body, before)
+    return transaction
+
+
+def balance_of(customer: Json, currency: str) -> int:
+    """What a customer owes (positive) or has to their credit (negative) in a currency."""
+    return int(customer.get("_balances", {}).get(currency, 0))
+
+
+def set_currency(work: Work, customer: str, currency: str) -> None:
+    """The currency that a customer is billed in, once there is something to bill."""
+    if work.get("customer", customer)["currency"] is None:
+        body = work.edit("customer", customer)
+        before = copied(body)
+        body["currency"] = currency
+        body["balance"] = balance_of(body, currency)
+        work.emit_updated("customer.updated", body, before)
+
+
+def set_delinquent(work: Work, customer: str, is_delinquent: bool) -> None:
+    """Whether the latest change of any of a customer's invoices was a failure to pay ("The Customer object")."""
+    found = work.find("customer", customer)
+    if found is not None and found["delinquent"] != is_delinquent:
+        body = work.edit("customer", customer)
+        before = copied(body)
+        body["delinquent"] = is_delinquent
+        work.emit_updated("customer.updated", body, before)
 
 
 def _address(address: Json) -> Json:
