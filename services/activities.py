@@ -64,9 +64,8 @@ async def upsert_activity(
             _UPSERT, new_id(), external_id, title, host_id, price.minor, price.currency, starts_at, capacity,
             payout_timing.value,
         )  # fmt: skip
-        values = dict(record)
-        changes = ChangeSet(viewer.caller, values.pop("xid"))
-        activity = from_record(Activity, values)
+        changes = ChangeSet(viewer.caller, record["xid"])
+        activity = from_record(Activity, record)
         known = None if before is None else _facts(from_record(Activity, before))
         if known != _facts(activity):
             changes.audit("activity.upserted", "ACTIVITY", activity.id, before=known, after=_facts(activity))

@@ -39,7 +39,7 @@ class ParkedOperation:
 
 async def parked_operations(connection: AnyConnection) -> list[ParkedOperation]:
     """All of them, the oldest first."""
-    return [ParkedOperation(**dict(record)) for record in await connection.fetch(_LIST)]
+    return [ParkedOperation(**record) for record in await connection.fetch(_LIST)]
 
 
 async def retry_parked(connection: AnyConnection, operation_id: UUID) -> bool:

@@ -47,9 +47,8 @@ async def upsert_user(
     async with services.database.transaction() as connection:
         before = await connection.fetchrow("SELECT * FROM users WHERE external_id = $1", external_id)
         record: Any = await connection.fetchrow(_UPSERT, new_id(), external_id, email, name, country, locale)
-        values = dict(record)
-        changes = ChangeSet(viewer.caller, values.pop("xid"))
-        user = from_record(User, values)
+        changes = ChangeSet(viewer.caller, record["xid"])
+        user = from_record(User, record)
         known = None if before is None else _facts(from_record(User, before))
         if known != _facts(user):
             changes.audit("user.upserted", "USER", user.id, before=known, after=_facts(user))

@@ -54,7 +54,7 @@ async def replay_webhook_event(services: Services, *, viewer: Viewer, event_id: 
         record = await connection.fetchrow(_LOCK, event_id)
         if record is None:
             raise NotFound("There is no such event.", path=["input", "webhookEventId"])
-        event = from_record(WebhookEvent, {name: value for name, value in record.items() if name != "xid"})
+        event = from_record(WebhookEvent, record)
         if _is_being_handled(services, event):
             raise InvalidState("This event is being handled just now.", state=event.status.value)
         [after] = await connection.fetch(_RESET, event_id)
