@@ -23,6 +23,14 @@ Lists are separated by commas, amounts by currency are JSON. This page is what
 |---|---|---|"""
 
 
+class DunningEnd(StrEnum):
+    """What becomes of a subscription when the last try at its invoice has failed."""
+
+    CANCEL = "cancel"
+    UNPAID = "unpaid"
+    PAUSE = "pause"
+
+
 class Environment(StrEnum):
     """Development starts what is missing; production never does."""
 
@@ -121,12 +129,33 @@ class Settings(BaseSettings):
     fee_minimum_minor: AmountsByCurrency = _setting({}, 'The least fee, minor units per currency: {"EUR": 50}.')
     fee_overrides: dict[str, FeeRule] = _setting({}, "Fees of single hosts, by their external id.")
     hold_s: int = _setting(900, "Seconds that seats are held for a payment.", gt=0)
+    off_session_hold_s: int = _setting(
+        86_400, "Seconds that seats are held for a guest who has to come back to confirm a payment.", gt=0
+    )
+
+    dunning_by: Literal["paydesk", "stripe"] = _setting(
+        "paydesk", "Who tries failed invoices again: paydesk by the schedule below, or stripe by its own settings."
+    )
+    dunning_days: Annotated[tuple[int, ...], NoDecode] = _setting(
+        (2, 5, 7, 7), "Days until each next try at a failed invoice, comma-separated, counted from the try before."
+    )
+    dunning_end: DunningEnd = _setting(
+        DunningEnd.CANCEL, "What becomes of a subscription after the last try: cancel, unpaid or pause."
+    )
+    grace_s: int = _setting(
+        259_200, "Seconds that a plan's features outlast what was paid for, unless it was canceled.", ge=0
+    )
+    card_expiry_notice_days: int = _setting(30, "Days before a saved card expires that it is made known.", ge=1)
 
     lease_s: float = _setting(45.0, "Seconds after which a silent process's operation is taken over.", gt=0)
     duplicate_wait_s: float = _setting(20.0, "Seconds that a duplicate waits for the first.", gt=0)
     recover_every_s: float = _setting(5.0, "Seconds between looks for unfinished operations.", gt=0)
     expire_every_s: float = _setting(5.0, "Seconds between looks for holds that ran out.", gt=0)
     inbox_every_s: float = _setting(2.0, "Seconds between looks for webhook events that were missed.", gt=0)
+    dunning_every_s: float = _setting(60.0, "Seconds between looks for invoices that are due to be tried again.", gt=0)
+    billing_review_every_s: float = _setting(
+        86_400.0, "Seconds between reviews that compare every live subscription with Stripe.", gt=0
+    )
     gap_every_s: float = _setting(300.0, "Seconds between passes over Stripe's list of events.", gt=0)
 
     body_limit: int = _setting(1_048_576, "Bytes of a request body at most.", ge=1024)
@@ -141,13 +170,20 @@ class Settings(BaseSettings):
 
     @field_validator(
         "stripe_webhook_secret", "stripe_connect_webhook_secret", "jwt_secret", "return_urls", "allowed_origins",
-        mode="before",
+        "dunning_days", mode="before",
     )  # fmt: skip
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("dunning_days")
+    @classmethod
+    def _days_go_by(cls, days: tuple[int, ...]) -> tuple[int, ...]:
+        if any(day < 1 for day in days):
+            raise ValueError("each is a day or more")
+        return days
 
     @field_validator("database_url", "redis_url", "stripe_secret_key", "jwks_url", mode="before")
     @classmethod
@@ -218,6 +254,8 @@ def settings_page() -> str:
 def _written(default: Any) -> str:
     if default is None or default in ((), {}):
         return ""
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
     return str(default).lower() if isinstance(default, bool) else str(default)
 
 

@@ -16,6 +16,7 @@ class EventSubject(StrEnum):
 
     PAYMENT = "PAYMENT"
     CONNECT_ACCOUNT = "CONNECT_ACCOUNT"
+    SUBSCRIPTION = "SUBSCRIPTION"
 
 
 class Event(Identified):

@@ -15,7 +15,9 @@ from models.money import Money
 
 if TYPE_CHECKING:
     from models.activities import Activity
+    from models.invoices import Invoice
     from models.rsvps import Rsvp
+    from models.subscriptions import BillingSubscription
     from models.users import User
 
 
@@ -72,6 +74,8 @@ class ChargeModel(StrEnum):
     DESTINATION = "DESTINATION"
     SEPARATE = "SEPARATE"
     DIRECT = "DIRECT"
+    PLATFORM = "PLATFORM"
+    """No host has a part in it: an invoice of a subscription."""
 
 
 class Payment(Changing):
@@ -79,6 +83,7 @@ class Payment(Changing):
 
     Amounts are minor units. `amount`, captured, refunded, fee and host amounts are in the presentment currency;
     the settlement, host-credit and fee-credit pairs are what Stripe's balance transactions say, and null until then.
+    It pays for an activity, or for an invoice of a subscription, which is the platform's alone.
     `refund_pending_minor` is reserved by refunds whose outcome is not known yet.
     `version` counts its changes and `position` orders them in the event stream.
     """
@@ -95,6 +100,14 @@ class Payment(Changing):
         "models.User", related_name="received_payments", on_delete=fields.RESTRICT, null=True
     )
     host_id: UUID | None
+    invoice: fields.ForeignKeyNullableRelation[Invoice] = fields.ForeignKeyField(
+        "models.Invoice", related_name="payments", on_delete=fields.RESTRICT, null=True
+    )
+    invoice_id: UUID | None
+    subscription: fields.ForeignKeyNullableRelation[BillingSubscription] = fields.ForeignKeyField(
+        "models.BillingSubscription", related_name="payments", on_delete=fields.RESTRICT, null=True
+    )
+    subscription_id: UUID | None
     rsvp: fields.OneToOneNullableRelation[Rsvp] = fields.OneToOneField(
         "models.Rsvp", related_name="payment", on_delete=fields.RESTRICT, null=True
     )

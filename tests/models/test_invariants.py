@@ -15,10 +15,14 @@ from tests.support.rows import (
     add_account,
     add_activity,
     add_allocation,
+    add_invoice,
+    add_method,
     add_operation,
     add_payment,
+    add_plan,
     add_refund,
     add_rsvp,
+    add_subscription,
     add_user,
 )
 
@@ -96,6 +100,54 @@ REFUSED = {
         " stripe_charges_enabled, payouts_enabled, capabilities, requirements, version, position)"
         " SELECT gen_random_uuid(), user_id, type, country, default_currency, false, false, false, '{{}}', '[]', 1, 0"
         " FROM connect_accounts",
+    "payments_are_for_one_thing":
+        "UPDATE payments SET invoice_id = '{invoice}', charge_model = 'PLATFORM', host_amount_minor = 0,"
+        " platform_fee_minor = amount_minor WHERE activity_id IS NOT NULL",
+    "payments_of_invoices_are_the_platform_s":
+        "UPDATE payments SET invoice_id = '{invoice}' WHERE activity_id IS NULL",
+    "payment_methods_default_is_attached": "UPDATE payment_methods SET detached_at = now()",
+    "payment_methods_keep_no_number": "UPDATE payment_methods SET last4 = '4-4'",
+    "payment_methods_one_default_per_user":
+        "INSERT INTO payment_methods (id, user_id, stripe_payment_method_id, stripe_customer_id, type, is_default,"
+        " attached_at) SELECT gen_random_uuid(), user_id, 'pm_2', 'cus_1', 'card', true, now() FROM payment_methods",
+    "plans_trial_is_not_negative": "UPDATE plans SET trial_days = -1",
+    "plans_revision_is_positive": "UPDATE plans SET revision = 0",
+    "plan_prices_amount_is_not_negative": "UPDATE plan_prices SET amount_minor = -1",
+    "plan_prices_interval_is_known": "UPDATE plan_prices SET interval = 'DECADE'",
+    "plan_prices_interval_count_is_positive": "UPDATE plan_prices SET interval_count = 0",
+    "plan_prices_one_current_per_plan":
+        "INSERT INTO plan_prices (id, plan_id, currency, amount_minor, currency_options, interval, interval_count,"
+        " current) SELECT gen_random_uuid(), plan_id, 'USD', 1, '{{}}', 'DAY', 1, true FROM plan_prices",
+    "subscriptions_status_is_known": "UPDATE subscriptions SET status = 'LOST'",
+    "subscriptions_are_at_stripe_before_they_begin": "UPDATE subscriptions SET stripe_subscription_id = NULL",
+    "subscriptions_period_is_in_order":
+        "UPDATE subscriptions SET current_period_end = current_period_start - interval '1 second'",
+    "subscriptions_one_live_per_plan":
+        "INSERT INTO subscriptions (id, user_id, plan_id, price_id, currency, status, version, position,"
+        " cancel_at_period_end) SELECT gen_random_uuid(), user_id, plan_id, price_id, 'USD', 'INCOMPLETE', 1, 0, false"
+        " FROM subscriptions",
+    "invoices_status_is_known": "UPDATE invoices SET status = 'LOST'",
+    "invoices_amounts_are_not_negative": "UPDATE invoices SET amount_remaining_minor = -1",
+    "invoices_owe_no_less_than_nothing": "UPDATE invoices SET receivable_minor = -1",
+    "invoice_lines_are_known_once":
+        "INSERT INTO invoice_lines (id, invoice_id, stripe_line_id, position, amount_minor, discount_minor, currency,"
+        " proration, period_start, period_end)"
+        " SELECT gen_random_uuid(), '{invoice}', 'il_1', 0, 1, 0, 'USD', false, now(), now()"
+        " FROM generate_series(1, 2)",
+    "credit_notes_amounts_are_not_negative":
+        "INSERT INTO credit_notes (id, invoice_id, stripe_credit_note_id, number, status, type, currency, total_minor,"
+        " refunded_minor, credited_minor, stripe_created_at)"
+        " VALUES (gen_random_uuid(), '{invoice}', 'cn_1', '1', 'ISSUED', 'post_payment', 'USD', -1, 0, 0, now())",
+    "credit_notes_status_is_known":
+        "INSERT INTO credit_notes (id, invoice_id, stripe_credit_note_id, number, status, type, currency, total_minor,"
+        " refunded_minor, credited_minor, stripe_created_at)"
+        " VALUES (gen_random_uuid(), '{invoice}', 'cn_1', '1', 'LOST', 'post_payment', 'USD', 1, 0, 0, now())",
+    "dunnings_status_is_known": "UPDATE dunnings SET status = 'LOST', next_attempt_at = NULL",
+    "dunnings_retries_are_not_negative": "UPDATE dunnings SET retries = -1",
+    "dunnings_that_ended_try_no_more": "UPDATE dunnings SET status = 'EXHAUSTED'",
+    "billing_reviews_one_at_a_time":
+        "INSERT INTO billing_reviews (id, total, checked, repaired, failed)"
+        " SELECT gen_random_uuid(), 1, 0, 0, 0 FROM generate_series(1, 2)",
 }  # fmt: skip
 
 # Triggers name the constraint that they stand for.
@@ -146,7 +198,19 @@ async def ids(db: asyncpg.Connection[Any]) -> dict[str, Any]:
         "INSERT INTO ledger_transactions (id, kind, reference, occurred_at, stripe_account)"
         " VALUES (gen_random_uuid(), 'CHARGE', 'charge:ch_1', now(), '') RETURNING id"
     )
-    return {"transaction": transaction, "host": host.id, "guest": guest.id, "activity": activity.id, "rsvp": rsvp.id}
+    await add_method(db, guest)
+    subscription = await add_subscription(db, guest, await add_plan(db))
+    invoice = await add_invoice(db, subscription)
+    await db.execute(
+        "INSERT INTO dunnings (id, invoice_id, subscription_id, status, retries, first_failed_at, last_failed_at,"
+        " next_attempt_at, ends_at, message, retryable)"
+        " VALUES (gen_random_uuid(), $1, $2, 'TRYING', 0, now(), now(), now(), now(), '', true)",
+        invoice.id, subscription.id,
+    )  # fmt: skip
+    return {
+        "transaction": transaction, "host": host.id, "guest": guest.id, "activity": activity.id, "rsvp": rsvp.id,
+        "invoice": invoice.id,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("constraint", sorted(REFUSED))

@@ -77,7 +77,9 @@ async def test_every_foreign_key_has_an_index_that_starts_with_it(connection: as
         """
         SELECT conrelid::regclass::text || ' ' || conname AS name FROM pg_constraint c
         WHERE contype = 'f' AND NOT EXISTS (
-            SELECT FROM pg_index i WHERE i.indrelid = c.conrelid AND i.indpred IS NULL
+            SELECT FROM pg_index i WHERE i.indrelid = c.conrelid
+            AND (i.indpred IS NULL OR pg_get_expr(i.indpred, i.indrelid) = format('(%I IS NOT NULL)', (
+                SELECT attname FROM pg_attribute a WHERE a.attrelid = c.conrelid AND a.attnum = c.conkey[1])))
             AND (i.indkey::int2[])[0:array_length(c.conkey, 1) - 1] = c.conkey
         )
         """

@@ -9,11 +9,15 @@ from uuid import UUID, uuid4
 from models.activities import Activity
 from models.base import new_id
 from models.connect_accounts import ConnectAccount, ConnectAccountType
+from models.invoices import Invoice, InvoiceStatus
 from models.operations import Operation
+from models.payment_methods import SavedPaymentMethod
 from models.payments import ChargeModel, Payment, PaymentAllocation, PaymentStatus
+from models.plans import Plan, PlanInterval, PlanPrice
 from models.refunds import Refund
 from models.rsvps import Rsvp
 from models.sets import insert_rows
+from models.subscriptions import BillingSubscription, BillingSubscriptionStatus
 from models.users import User
 
 if TYPE_CHECKING:
@@ -91,6 +95,65 @@ async def add_allocation(connection: AnyConnection, payment: Payment, host: User
     allocation = PaymentAllocation(**{**given, **values})
     await insert_rows(connection, PaymentAllocation, [allocation])
     return allocation
+
+
+async def add_plan(connection: AnyConnection, **values: Any) -> PlanPrice:
+    """A plan of 10 USD a month, at Stripe already; what is returned is its current price."""
+    plan = Plan(
+        id=new_id(), external_id=_unique("plan"), name="Premium", features=["priority"],
+        stripe_product_id=_unique("prod"),
+    )  # fmt: skip
+    given: dict[str, Any] = {
+        "id": new_id(), "plan_id": plan.id, "currency": "USD", "amount_minor": 1000, "interval": PlanInterval.MONTH,
+        "current": True, "stripe_price_id": _unique("price"),
+    }  # fmt: skip
+    price = PlanPrice(**{**given, **values})
+    await insert_rows(connection, Plan, [plan])
+    await insert_rows(connection, PlanPrice, [price])
+    return price
+
+
+async def add_subscription(
+    connection: AnyConnection, user: User, price: PlanPrice, **values: Any
+) -> BillingSubscription:
+    """An active subscription that was paid for, in the middle of its month."""
+    now = datetime.now(UTC)
+    given: dict[str, Any] = {
+        "id": new_id(), "user_id": user.id, "plan_id": price.plan_id, "price_id": price.id, "currency": price.currency,
+        "status": BillingSubscriptionStatus.ACTIVE, "stripe_status": "active",
+        "stripe_subscription_id": _unique("sub"), "current_period_start": now - timedelta(days=15),
+        "current_period_end": now + timedelta(days=15), "entitled_until": now + timedelta(days=18),
+    }  # fmt: skip
+    subscription = BillingSubscription(**{**given, **values})
+    await insert_rows(connection, BillingSubscription, [subscription])
+    return subscription
+
+
+async def add_invoice(connection: AnyConnection, subscription: BillingSubscription, **values: Any) -> Invoice:
+    """An open invoice of 10 USD of this subscription, without lines."""
+    now = datetime.now(UTC)
+    given: dict[str, Any] = {
+        "id": new_id(), "user_id": subscription.user_id, "subscription_id": subscription.id,
+        "stripe_invoice_id": _unique("in"), "status": InvoiceStatus.OPEN, "billing_reason": "subscription_cycle",
+        "currency": subscription.currency, "subtotal_minor": 1000, "total_minor": 1000, "amount_due_minor": 1000,
+        "amount_paid_minor": 0, "amount_remaining_minor": 1000, "period_start": now - timedelta(days=15),
+        "period_end": now + timedelta(days=15), "stripe_created_at": now,
+    }  # fmt: skip
+    invoice = Invoice(**{**given, **values})
+    await insert_rows(connection, Invoice, [invoice])
+    return invoice
+
+
+async def add_method(connection: AnyConnection, user: User, **values: Any) -> SavedPaymentMethod:
+    """A saved Visa of this guest, the default."""
+    given: dict[str, Any] = {
+        "id": new_id(), "user_id": user.id, "stripe_payment_method_id": _unique("pm"),
+        "stripe_customer_id": user.stripe_customer_id or _unique("cus"), "type": "card", "brand": "visa",
+        "last4": "4242", "exp_month": 8, "exp_year": 2034, "is_default": True, "attached_at": datetime.now(UTC),
+    }  # fmt: skip
+    method = SavedPaymentMethod(**{**given, **values})
+    await insert_rows(connection, SavedPaymentMethod, [method])
+    return method
 
 
 async def add_refund(connection: AnyConnection, payment: Payment, **values: Any) -> Refund:
