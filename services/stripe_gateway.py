@@ -21,6 +21,7 @@ import orjson
 import stripe
 import structlog
 
+from services.pauses import backoff_s
 from services.rate_limiter import Priority, RateExceededError
 from services.stripe_requests import StripeRequest, encode
 
@@ -44,7 +45,7 @@ _CONFLICT: Final = 409
 _UNAUTHORIZED: Final = 401
 _SERVER_ERROR: Final = 500
 _KEY_REFUSED_S: Final = 30.0
-_BACKOFF_S: Final = 0.25
+_BACKOFF_S: Final = 0.5
 _BACKOFF_AT_MOST_S: Final = 4.0
 _TRIES: Final = 4
 
@@ -60,25 +61,32 @@ class StripeResponse:
 
 
 class StripeError(Exception):
-    """Stripe did not do what was asked; `request_id` is Stripe's, for its logs."""
+    """Stripe did not do what was asked.
 
-    may_retry = True
-    """Unless Stripe says `Stripe-Should-Retry: false`."""
+    Attributes:
+        request_id: Stripe's, for its logs.
+        may_retry: whether to send the same again at once; not where Stripe says `Stripe-Should-Retry: false`.
+    """
 
-    def __init__(self, message: str, *, request_id: str | None = None) -> None:
+    def __init__(self, message: str, *, request_id: str | None = None, may_retry: bool = True) -> None:
         super().__init__(message)
         self.request_id = request_id
+        self.may_retry = may_retry
 
 
 class StripeRefusedError(StripeError):
-    """A final refusal; `code` and `param` as in "Error codes"."""
+    """A final refusal; `code` and `param` as in "Error codes".
 
-    idempotent_replayed = False
-    """Whether Stripe says again what it said to an earlier try."""
+    Attributes:
+        idempotent_replayed: whether Stripe says again what it said to an earlier try.
+    """
 
-    def __init__(self, status: int, error: dict[str, Any], *, request_id: str | None) -> None:
+    def __init__(
+        self, status: int, error: dict[str, Any], *, request_id: str | None, idempotent_replayed: bool = False
+    ) -> None:
         super().__init__(str(error.get("code") or error.get("type") or status), request_id=request_id)
         self.status = status
+        self.idempotent_replayed = idempotent_replayed
         self.code: str | None = error.get("code")
         self.param: str | None = error.get("param")
         self.decline_code: str | None = error.get("decline_code")
@@ -96,16 +104,20 @@ class StripeInvalidRequest(StripeRefusedError):
 class StripeNotSent(StripeError):
     """Nothing happened at Stripe."""
 
-    def __init__(self, message: str, *, retry_after_s: float, request_id: str | None = None) -> None:
-        super().__init__(message, request_id=request_id)
+    def __init__(
+        self, message: str, *, retry_after_s: float, request_id: str | None = None, may_retry: bool = True
+    ) -> None:
+        super().__init__(message, request_id=request_id, may_retry=may_retry)
         self.retry_after_s = retry_after_s
 
 
 class StripeUnknownOutcome(StripeError):
     """It may or may not have happened; `status` is Stripe's 5xx, or None where no answer came."""
 
-    def __init__(self, message: str, *, status: int | None = None, request_id: str | None = None) -> None:
-        super().__init__(message, request_id=request_id)
+    def __init__(
+        self, message: str, *, status: int | None = None, request_id: str | None = None, may_retry: bool = True
+    ) -> None:
+        super().__init__(message, request_id=request_id, may_retry=may_retry)
         self.status = status
 
 
@@ -267,23 +279,24 @@ class StripeGateway:
 
     def _answered(self, status: int, headers: Any, body: dict[str, Any]) -> StripeResponse:
         request_id = headers.get("Request-Id")
+        may_retry = headers.get("Stripe-Should-Retry") != "false"
+        replayed = headers.get("Idempotent-Replayed") == "true"
         if status >= _SERVER_ERROR:
             self.breaker.failed()
-            unknown = StripeUnknownOutcome(f"Stripe answered {status}", status=status, request_id=request_id)
-            unknown.may_retry = headers.get("Stripe-Should-Retry") != "false"
-            raise unknown
+            raise StripeUnknownOutcome(
+                f"Stripe answered {status}", status=status, request_id=request_id, may_retry=may_retry
+            )
         self.breaker.succeeded()
         if status < 400:
-            return StripeResponse(status, body, request_id, headers.get("Idempotent-Replayed") == "true")
+            return StripeResponse(status, body, request_id, replayed)
         error = body.get("error")
         error = error if isinstance(error, dict) else {"code": error}
         code = error.get("code")
         log.info("stripe.refused", status=status, code=code, param=error.get("param"), request_id=request_id)
         if status == _TOO_MANY:
-            wait_s = _retry_after_s(headers)
-            not_sent = StripeNotSent("Stripe's rate limit", retry_after_s=wait_s, request_id=request_id)
-            not_sent.may_retry = headers.get("Stripe-Should-Retry") != "false"
-            raise not_sent
+            raise StripeNotSent(
+                "Stripe's rate limit", retry_after_s=_retry_after_s(headers), request_id=request_id, may_retry=may_retry
+            )
         if status == _UNAUTHORIZED:
             # The key was rolled or revoked: what is under way waits for the right one.
             log.error("stripe.key_refused", request_id=request_id)
@@ -292,17 +305,15 @@ class StripeGateway:
             raise StripeUnknownOutcome("the same request is under way", request_id=request_id)
         if error.get("type") == "idempotency_error":
             # Something else was sent under this key before: what became of that, only the lists can tell.
-            other = StripeUnknownOutcome("the key was used for another request", status=status, request_id=request_id)
-            other.may_retry = False
-            raise other
+            raise StripeUnknownOutcome(
+                "the key was used for another request", status=status, request_id=request_id, may_retry=False
+            )
         kind = StripeCardError if status == 402 else StripeInvalidRequest
-        refused = kind(status, error, request_id=request_id)
-        refused.idempotent_replayed = headers.get("Idempotent-Replayed") == "true"
-        raise refused
+        raise kind(status, error, request_id=request_id, idempotent_replayed=replayed)
 
     def _delay(self, attempt: int, error: StripeError) -> float:
         """Full jitter over an exponential backoff, but no less than Stripe asks for."""
-        ceiling = min(_BACKOFF_AT_MOST_S, _BACKOFF_S * 2.0**attempt)
+        ceiling = backoff_s(attempt, first_s=_BACKOFF_S, at_most_s=_BACKOFF_AT_MOST_S)
         least = error.retry_after_s if isinstance(error, StripeNotSent) and error.request_id else 0.0
         return max(least, self._random() * ceiling)
 
@@ -320,9 +331,7 @@ def _object(content: bytes) -> dict[str, Any]:
 
 def _held_back(why: str, retry_after_s: float, *, request_id: str | None = None) -> StripeNotSent:
     """Nothing is sent, and trying again at once would not change that."""
-    error = StripeNotSent(why, retry_after_s=retry_after_s, request_id=request_id)
-    error.may_retry = False
-    return error
+    return StripeNotSent(why, retry_after_s=retry_after_s, request_id=request_id, may_retry=False)
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float:
