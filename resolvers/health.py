@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import asyncpg
 import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.exceptions import RedisError
@@ -13,6 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.circuit_breaker import BreakerState
+from services.database import DATABASE_ERRORS
 from services.migrations import pending_migrations
 
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ async def _state(services: Services) -> tuple[list[str], list[str]]:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
             if await pending_migrations(services.database.pool):
                 failed.append("migrations")
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except DATABASE_ERRORS:
         failed.append("database")
     try:
         async with asyncio.timeout(CHECK_TIMEOUT_S):
             await services.redis.ping()
-    except (RedisError, OSError, TimeoutError):
+    except (RedisError, OSError):
         # Payments go on without it: each process keeps to a part of Stripe's rate, and live updates poll.
         degraded.append("redis")
     if services.stripe.breaker.state is not BreakerState.CLOSED:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import asyncpg
 import orjson
 import structlog
 from starlette.requests import ClientDisconnect
@@ -12,6 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.batching import OutcomeUnknownError
+from services.database import DATABASE_ERRORS
 from services.stripe_gateway import InvalidSignatureError
 from services.webhooks.inbox import EventSource, MalformedEventError, receive
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from services.core import Services
 
 log = structlog.get_logger("webhooks")
-
-_AWAY = (OSError, TimeoutError, OutcomeUnknownError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 def webhook_routes(services: Services) -> list[Route]:
@@ -54,7 +52,7 @@ async def _answer(services: Services, source: EventSource, request: Request) -> 
         return _json(400, {"error": "The signature is missing, wrong or too old."})
     except MalformedEventError as error:
         return _json(400, {"error": str(error)})
-    except _AWAY as error:
+    except (OutcomeUnknownError, *DATABASE_ERRORS) as error:
         log.warning("webhooks.not_stored", source=source.value, error=type(error).__name__)
         return _json(503, {"error": "The event could not be stored."}, {"Retry-After": "5"})
     return _json(200, {"received": True})

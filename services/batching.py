@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import asyncpg
 import structlog
 
+from services.database import DATABASE_ERRORS
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
@@ -186,7 +188,7 @@ class _Lane:
         if self._connection is None or self._connection.is_closed():
             try:
                 self._connection = await self._connect()
-            except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except DATABASE_ERRORS as error:
                 raise ConnectionError("the database cannot be reached") from error
         return self._connection
 

@@ -20,6 +20,7 @@ import asyncpg
 import structlog
 
 from services.cancellation import end_tasks
+from services.database import DATABASE_ERRORS
 from services.errors import StaleCursor
 from services.event_stream import (
     LISTED_COLUMNS,
@@ -57,7 +58,6 @@ _DISPATCH_AT_ONCE: Final = 256
 _LEAST_GAP_S: Final = 0.004
 _PENDING_S: Final = (0.004, 0.01, 0.02, 0.05, 0.1, 0.2)
 _BACKOFF_AT_MOST_S: Final = 2.0
-_LOST: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 _MOMENT: Final = "SELECT pg_current_snapshot()::text AS snapshot, (SELECT max(epoch) FROM stream_epochs) AS epoch"
 # The limit is no parameter: a plan for an unknown one would sort the table.
@@ -246,7 +246,7 @@ class LiveUpdates:
         while True:
             try:
                 return await self._database.pool.fetch(sql, *parameters, timeout=_READ_TIMEOUT_S)
-            except _LOST as error:
+            except DATABASE_ERRORS as error:
                 if self._closed or (isinstance(error, asyncpg.PostgresError) and not _is_outage(error)):
                     raise
                 failures += 1
@@ -264,7 +264,7 @@ class LiveUpdates:
                         connection = await self._database.connect()
                     pending = pending + 1 if await self._read(connection) else 0
                     failures = 0
-                except _LOST as error:
+                except DATABASE_ERRORS as error:
                     failures += 1
                     if connection is not None:
                         connection.terminate()

@@ -12,7 +12,7 @@ from tortoise.migrations.schema_editor import AsyncpgSchemaEditor
 from tortoise.transactions import in_transaction
 
 from models import migrations, tortoise_config
-from services.database import tortoise_connection
+from services.database import DATABASE_ERRORS, tortoise_connection
 from settings import ConfigurationError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ async def pending_migrations(connection: Fetching) -> list[str]:
 async def _connect(database_url: str) -> asyncpg.Connection[Any]:
     try:
         connection = await asyncpg.connect(database_url)
-    except (OSError, TimeoutError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except (ValueError, *DATABASE_ERRORS) as error:
         raise ConfigurationError(f"DATABASE_URL: cannot connect: {str(error) or type(error).__name__}.") from None
     if connection.get_server_version().major < OLDEST_POSTGRESQL:
         version = connection.get_server_version().major
