@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from redis.exceptions import RedisError
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from services.circuit_breaker import BreakerState
@@ -21,18 +20,20 @@ if TYPE_CHECKING:
     from services.core import Services
 
 CHECK_TIMEOUT_S = 2.0
+_NOT_KEPT = {"Cache-Control": "no-store"}
 
 
 def health_routes(services: Services) -> list[Route]:
     """GET /healthz, /readyz and /metrics."""
 
     async def healthz(_request: Request) -> Response:
-        return _json({"status": "ok"})
+        return JSONResponse({"status": "ok"}, headers=_NOT_KEPT)
 
     async def readyz(_request: Request) -> Response:
         failed, degraded = await _state(services)
         status = "unavailable" if failed else "degraded" if degraded else "ok"
-        return _json({"status": status, "failed": failed, "degraded": degraded}, 503 if failed else 200)
+        body = {"status": status, "failed": failed, "degraded": degraded}
+        return JSONResponse(body, 503 if failed else 200, _NOT_KEPT)
 
     async def metrics(_request: Request) -> Response:
         return Response(generate_latest(services.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -58,7 +59,3 @@ async def _state(services: Services) -> tuple[list[str], list[str]]:
     if services.stripe.breaker.state is not BreakerState.CLOSED:
         degraded.append("stripe")
     return failed, degraded
-
-
-def _json(body: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(body), status, media_type="application/json", headers={"Cache-Control": "no-store"})

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import orjson
 import structlog
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
+from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from services.batching import OutcomeUnknownError
@@ -17,6 +16,7 @@ from services.webhooks.inbox import EventSource, MalformedEventError, receive
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.responses import Response
 
     from services.core import Services
 
@@ -43,19 +43,19 @@ async def _answer(services: Services, source: EventSource, request: Request) -> 
     try:
         payload = await _body(request, services.settings.body_limit)
     except ClientDisconnect:
-        return _json(400, {"error": "The body did not arrive."})
+        return JSONResponse({"error": "The body did not arrive."}, 400)
     if payload is None:
-        return _json(413, {"error": "The body is too large."})
+        return JSONResponse({"error": "The body is too large."}, 413)
     try:
         await receive(services, source=source, payload=payload, signature=request.headers.get("stripe-signature", ""))
     except InvalidSignatureError:
-        return _json(400, {"error": "The signature is missing, wrong or too old."})
+        return JSONResponse({"error": "The signature is missing, wrong or too old."}, 400)
     except MalformedEventError as error:
-        return _json(400, {"error": str(error)})
+        return JSONResponse({"error": str(error)}, 400)
     except (OutcomeUnknownError, *DATABASE_ERRORS) as error:
         log.warning("webhooks.not_stored", source=source.value, error=type(error).__name__)
-        return _json(503, {"error": "The event could not be stored."}, {"Retry-After": "5"})
-    return _json(200, {"received": True})
+        return JSONResponse({"error": "The event could not be stored."}, 503, {"Retry-After": "5"})
+    return JSONResponse({"received": True})
 
 
 async def _body(request: Request, limit: int) -> bytes | None:
@@ -66,7 +66,3 @@ async def _body(request: Request, limit: int) -> bytes | None:
         if len(body) > limit:
             return None
     return bytes(body)
-
-
-def _json(status: int, body: object, headers: dict[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(body), status, headers, "application/json")
