@@ -110,6 +110,19 @@ def check_currency(currency: str, param: str = "currency") -> str:
     return known
 
 
+def check_currency_key(currency: str, param: str) -> str:
+    """A currency as a map is keyed by it.
+
+    Raises: ApiError for one in capitals, and for one that Stripe does not know.
+    """
+    if currency != currency.lower() and currency.lower() in _PER_DOLLAR:
+        raise invalid(
+            f"Currencies must be lowercase when used as keys in a map. Use `{currency.lower()}` instead of "
+            f"`{currency}`.", param,
+        )  # fmt: skip
+    return check_currency(currency, param)
+
+
 def check_amount(amount: int, currency: str, param: str = "amount") -> None:
     """Refuse what cannot be charged ("Minimum and maximum charge amounts", "Special cases")."""
     if amount < 1:
@@ -122,13 +135,19 @@ def check_amount(amount: int, currency: str, param: str = "amount") -> None:
         raise invalid(f"Invalid amount: the last digit of an amount in {currency} must be 0.", param)
     if currency in _WHOLE_HUNDREDS and amount % 100:
         raise invalid(f"Invalid amount: an amount in {currency} must be divisible by 100.", param)
-    minimum = _MINIMUM.get(currency)
-    if minimum is None:
-        minimum = 1 if currency in ZERO_DECIMAL else 2
+    minimum = least(currency)
     if amount < minimum:
         raise ApiError(
             f"Amount must be at least {shown(minimum, currency)} {currency}", param=param, code="amount_too_small"
         )
+
+
+def least(currency: str) -> int:
+    """The smallest amount that can be charged."""
+    minimum = _MINIMUM.get(currency)
+    if minimum is None:
+        minimum = 1 if currency in ZERO_DECIMAL else 2
+    return minimum
 
 
 def shown(amount: int, currency: str) -> str:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sandbox import clocks
+from sandbox.ids import new_id
+from sandbox.invoices import lines
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -17,10 +21,77 @@ def new_item(
     subscription_item: str | None = None, discountable: bool = True, discounts: Sequence[str] = (),
     metadata: Json | None = None, credited_items: Json | None = None,
 ) -> Json:  # fmt: skip
-    """A pending invoice item, as a proration is one; `invoiceitem.created`."""
-    raise NotImplementedError
+    """A pending invoice item, as a proration is one; `invoiceitem.created`.
+
+    Args:
+        amount: before discounts, negative for a credit.
+        period: the first and the last second that it is for.
+        credited_items: as of a line (`lines.line`).
+    """
+    counts = discountable and not proration
+    item: Json = {
+        "id": new_id("ii"), "object": "invoiceitem", "amount": amount, "currency": currency, "customer": customer,
+        "customer_account": None, "date": work.now, "description": description, "discountable": counts,
+        "discounts": list(discounts), "frozen_fields": None, "invoice": None, "invoicing_rules": None,
+        "livemode": False, "metadata": dict(metadata or {}), "net_amount": None if counts else amount,
+        "parent": _parent(subscription, subscription_item), "period": {"end": period[1], "start": period[0]},
+        "pricing": lines.pricing(work, price, amount, quantity), "proration": proration,
+        "proration_details": _proration_details(credited_items) if proration else None, "quantity": quantity,
+        "quantity_decimal": str(quantity), "tax_rates": [], "test_clock": clocks.clock_of(work, customer),
+    }  # fmt: skip
+    work.add(item)
+    work.emit("invoiceitem.created", item)
+    return item
+
+
+def _parent(subscription: str | None, subscription_item: str | None) -> Json | None:
+    if subscription is None:
+        return None
+    return {
+        "subscription_details": {"subscription": subscription, "subscription_item": subscription_item},
+        "type": "subscription_details",
+    }  # fmt: skip
+
+
+def _proration_details(credited_items: Json | None) -> Json:
+    if credited_items is None:
+        return {"credited_items": None, "discount_amounts": []}
+    return {
+        "credited_items": {
+            "invoice_item": None, "invoice_line_item_details": credited_items, "type": "invoice_line_items"
+        },
+        "discount_amounts": [],
+    }  # fmt: skip
+
+
+def subscription_of(item: Json) -> str | None:
+    """The subscription that an invoice item is of."""
+    parent = item["parent"]
+    return None if parent is None else parent["subscription_details"]["subscription"]
 
 
 def pending(work: Work, customer: str, currency: str, subscription: str | None = None) -> list[Json]:
-    """The customer's invoice items on no invoice yet, newest first: with a subscription, its own and those of none."""
-    raise NotImplementedError
+    """The customer's invoice items on no invoice yet, newest first; with a subscription, its own and those of none."""
+    return [
+        item
+        for item in work.listed("invoiceitem", link=("customer", customer))
+        if item["invoice"] is None
+        and item["currency"] == currency
+        and (subscription is None or subscription_of(item) in (None, subscription))
+    ]
+
+
+def line_of(work: Work, item: Json) -> Json:
+    """The line that an invoice item becomes."""
+    details = (item["parent"] or {}).get("subscription_details") or {}
+    credited = ((item["proration_details"] or {}).get("credited_items") or {}).get("invoice_line_item_details")
+    body = lines.line(
+        work, amount=item["amount"], currency=item["currency"], description=item["description"],
+        period=(item["period"]["start"], item["period"]["end"]), quantity=item["quantity"],
+        proration=item["proration"], subscription=details.get("subscription"),
+        subscription_item=details.get("subscription_item"), invoice_item=item["id"],
+        discountable=item["discountable"], discounts=item["discounts"], metadata=item["metadata"],
+        credited_items=credited,
+    )  # fmt: skip
+    body["pricing"] = item["pricing"]
+    return body

@@ -6,6 +6,7 @@ from typing import Any
 
 from sandbox.errors import ApiError, Json, invalid
 from sandbox.ids import new_id
+from sandbox.invoices import settle
 from sandbox.resources import charges
 from sandbox.resources.payment_methods import attach, behaviour
 from sandbox.test_cards import AUTHENTICATION, Decline, TestMethod
@@ -22,7 +23,8 @@ def confirm(work: Work, intent: Json, *, off_session: bool, error_on_action: boo
     test = behaviour(method)
     intent["last_payment_error"], intent["next_action"] = None, None
     needs = _needs_authentication(intent, method, test, off_session=off_session)
-    if needs and off_session:
+    # What the customer of an invoice has to confirm waits for that; of another payment it is declined.
+    if needs and off_session and intent.get("_invoice") is None:
         raise _declined(work, intent, method, test, AUTHENTICATION)
     if needs and error_on_action:
         raise _declined(work, intent, method, test, AUTHENTICATION)
@@ -88,6 +90,7 @@ def _ask(work: Work, intent: Json) -> None:
             "use_stripe_sdk": {"type": "three_d_secure_redirect", "stripe_js": "", "source": new_id("payatt")},
         }
     work.emit("payment_intent.requires_action", intent)
+    settle.intent_needs_action(work, intent)
 
 
 def authenticated(work: Work, intent: Json, *, success: bool) -> None:
@@ -114,6 +117,7 @@ def authenticated(work: Work, intent: Json, *, success: bool) -> None:
         "payment_method": visible(method), "type": "invalid_request_error",
     }  # fmt: skip
     work.emit("payment_intent.payment_failed", intent)
+    settle.intent_failed(work, intent)
 
 
 def charge_now(work: Work, intent: Json, *, authenticated: bool) -> None:
@@ -151,10 +155,11 @@ def _succeed(work: Work, intent: Json, charge: Json, test: TestMethod) -> None:
         work.emit("charge.succeeded", charge)
         work.emit("payment_intent.succeeded", intent)
         work.later("settle_charge", charge["id"])
-        return
-    charges.settle(work, charge, intent, test)
-    work.emit("charge.succeeded", charge)
-    work.emit("payment_intent.succeeded", intent)
+    else:
+        charges.settle(work, charge, intent, test)
+        work.emit("charge.succeeded", charge)
+        work.emit("payment_intent.succeeded", intent)
+    settle.intent_succeeded(work, intent)
 
 
 def _keep_method(work: Work, intent: Json, method: Json) -> None:
@@ -192,6 +197,7 @@ def settled(work: Work, intent: Json, failure: str | None) -> None:
     intent["status"], intent["payment_method"] = "requires_payment_method", None
     intent["last_payment_error"] = _error_of(decline, charge, method)
     work.emit("payment_intent.payment_failed", intent)
+    settle.intent_failed(work, intent)
 
 
 def late_settlement(work: Work, charge_id: str) -> None:
@@ -218,6 +224,7 @@ def _declined(
     )  # fmt: skip
     work.emit("charge.failed", charge)
     work.emit("payment_intent.payment_failed", intent)
+    settle.intent_failed(work, intent)
     error = {
         name: value
         for name, value in intent["last_payment_error"].items()

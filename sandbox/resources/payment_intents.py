@@ -7,6 +7,7 @@ from typing import Any, Final
 from sandbox import money
 from sandbox.errors import ApiError, Json, invalid, missing_param
 from sandbox.ids import client_secret, new_id
+from sandbox.invoices import payments
 from sandbox.listing import list_objects
 from sandbox.operations import Call, Operation, new_metadata, refuse_both, update_metadata
 from sandbox.resources import charges, refunds
@@ -20,6 +21,10 @@ _CONFIRMABLE: Final = ("requires_payment_method", "requires_confirmation", "requ
 _CANCELABLE: Final = (
     "requires_payment_method", "requires_capture", "requires_confirmation", "requires_action", "processing",
 )  # fmt: skip
+# What an invoice's own payment intent has from it ("is_default" in "The Invoice Payment object").
+_OF_THE_INVOICE: Final = frozenset(
+    {"amount", "currency", "customer", "application_fee_amount", "transfer_data", "on_behalf_of", "capture_method"}
+)
 # The version since which a payment intent takes what is switched on in the dashboard, unless it says otherwise.
 _AUTOMATIC_SINCE: Final = "2023-08-16"
 _AUTOMATIC_TYPES: Final = ("card", "us_bank_account", "sepa_debit")
@@ -39,7 +44,7 @@ def create(call: Call) -> Json:
             "return_url",
         )
     id_ = new_id("pi")
-    intent = _body(work, id_, params["amount"], currency)
+    intent = intent_body(work, id_, params["amount"], currency)
     _apply(call, intent)
     check_connect(work, intent)
     work.add(intent)
@@ -55,7 +60,8 @@ def create(call: Call) -> Json:
     return intent
 
 
-def _body(work: Work, id_: str, amount: int, currency: str) -> Json:
+def intent_body(work: Work, id_: str, amount: int, currency: str) -> Json:
+    """A payment intent's fields; it is not stored yet."""
     return {
         "id": id_, "object": "payment_intent", "allowed_payment_method_types": None, "amount": amount,
         "amount_capturable": 0, "amount_details": {"tip": {}}, "amount_received": 0,
@@ -229,6 +235,10 @@ def update(call: Call) -> Json:
     intent = _intent(call)
     done = intent["status"] not in _CONFIRMABLE
     changed = set(params) - {"expand", "metadata", "description", "receipt_email", "transfer_group", "shipping"}
+    if intent.get("_is_default") and (fixed := sorted(changed & _OF_THE_INVOICE)):
+        raise _unexpected(
+            intent, f"You cannot update {fixed[0]} on a PaymentIntent that is associated with an invoice."
+        )
     if done and changed:
         raise _unexpected(
             intent,
@@ -321,6 +331,12 @@ def capture(call: Call) -> Json:
 def cancel(call: Call) -> Json:
     """ "Cancel a PaymentIntent"."""
     intent = _intent(call)
+    if intent.get("_is_default"):
+        raise _unexpected(
+            intent,
+            f"You cannot cancel this PaymentIntent because it is associated with an invoice: {intent['_invoice']}. "
+            "Void the invoice instead.",
+        )
     cancel_intent(call.work, intent, call.given("cancellation_reason"))
     return intent
 
@@ -351,6 +367,7 @@ def cancel_intent(work: Work, intent: Json, reason: str | None) -> None:
         work.emit("charge.refunded", charge, previous=differences(before, charge))
         work.emit("refund.created", refund)
     work.emit("payment_intent.canceled", intent)
+    payments.mark_canceled(work, intent)
 
 
 def list_(call: Call) -> Json:
