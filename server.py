@@ -25,7 +25,7 @@ from resolvers.webhooks import webhook_routes
 from services.authentication import Authenticator
 from services.demo_people import seed_demo_people
 from services.embedded import embedded_parts
-from services.endpoints import describe, development_secret, endpoints_file, introduce
+from services.endpoints import base_url, describe, development_secret, endpoints_file, introduce
 from services.jobs import run_worker
 from services.logs import configure_logs
 from services.migrations import migrate, require_migrated
@@ -133,7 +133,7 @@ async def serve(settings: Settings) -> None:
     listener = _listen(settings)
     port = listener.getsockname()[1]
     settings = development_secret(settings.model_copy(update={"port": port}))
-    base = f"http://{settings.host}:{port}"
+    base = base_url(settings.host, port)
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(listener.close)
         parts = await stack.enter_async_context(embedded_parts(settings, api_base=base))

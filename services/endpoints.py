@@ -48,6 +48,11 @@ def development_secret(settings: Settings) -> Settings:
     return settings.model_copy(update={"jwt_secret": (SecretStr(secret),)})
 
 
+def base_url(host: str, port: int) -> str:
+    """The URL of what listens there; an address of IPv6 goes in brackets."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def read_endpoints(data_dir: Path) -> dict[str, Any] | None:
     """What a running system wrote; None where none runs."""
     try:

@@ -107,6 +107,6 @@ def _stripe_settings(settings: Settings, folder: Path) -> dict[str, Any]:
 def _endpoint(api_base: str, path: str, secrets: tuple[SecretStr, ...]) -> WebhookEndpoint:
     parts = urlsplit(api_base)
     # A server that listens on every address is found on the local one.
-    host = "127.0.0.1" if parts.hostname in {"0.0.0.0", "::"} else parts.hostname  # noqa: S104  compared, not bound
-    host = f"[{host}]" if host and ":" in host else host
-    return WebhookEndpoint(f"{parts.scheme}://{host}:{parts.port}{path}", secrets[0].get_secret_value())
+    everywhere = parts.hostname in {"0.0.0.0", "::"}  # noqa: S104  compared, not bound
+    address = f"127.0.0.1:{parts.port}" if everywhere else parts.netloc
+    return WebhookEndpoint(f"{parts.scheme}://{address}{path}", secrets[0].get_secret_value())

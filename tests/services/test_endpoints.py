@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 from rich.console import Console
 
-from services.endpoints import describe, development_secret, endpoints_file, introduce, read_endpoints
+from services.endpoints import base_url, describe, development_secret, endpoints_file, introduce, read_endpoints
 from settings import ConfigurationError, Settings
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ def said(settings: Settings) -> str:
     console = Console(file=io.StringIO(), width=40)
     introduce(describe(settings, "http://127.0.0.1:8000"), console)
     return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+def test_the_url_of_a_host_leads_back_to_it(host: str) -> None:
+    parts = urlsplit(base_url(host, 8000))
+    assert (parts.scheme, parts.hostname, parts.port) == ("http", host, 8000)
 
 
 def test_addresses_can_be_copied_from_the_narrowest_terminal() -> None:
