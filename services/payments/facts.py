@@ -84,9 +84,9 @@ class ChargeFacts:
             failure_code=body.get("failure_code"),
             decline_code=outcome.get("reason") if body["status"] == "failed" else None,
             fee=Money.from_wire(body.get("application_fee_amount") or 0, body["currency"]),
-            transfer_id=_id(body.get("transfer")),
+            transfer_id=id_of(body.get("transfer")),
             transfer_amount=_amount(body.get("transfer")),
-            application_fee_id=_id(body.get("application_fee")),
+            application_fee_id=id_of(body.get("application_fee")),
             application_fee=_amount(body.get("application_fee")),
             balance=BalanceFacts.parse(body.get("balance_transaction")),
         )
@@ -100,6 +100,9 @@ class FailureFacts:
     decline_code: str | None
     message: str
     retryable: bool
+    advice_code: str | None = None
+    payment_method: str | None = None
+    """The method that failed, where the error says."""
 
     @classmethod
     def parse(cls, error: dict[str, Any] | None) -> FailureFacts | None:
@@ -108,7 +111,10 @@ class FailureFacts:
             return None
         code = error.get("code") or error.get("type") or "card_error"
         decline = explain(code, error.get("decline_code"), error.get("advice_code"))
-        return cls(code, error.get("decline_code"), decline.message, decline.retryable)
+        return cls(
+            code, error.get("decline_code"), decline.message, decline.retryable, error.get("advice_code"),
+            id_of(error.get("payment_method")),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +145,9 @@ class IntentFacts:
             status=status,
             received=Money.from_wire(body.get("amount_received") or 0, body["currency"]),
             client_secret=body.get("client_secret"),
-            next_action=_next_action(body.get("next_action")),
+            next_action=next_action_of(body.get("next_action")),
             failure=failure if status is PaymentStatus.FAILED else None,
-            charge_id=_id(latest),
+            charge_id=id_of(latest),
             charge=ChargeFacts.parse(latest),
             ran_out=body.get("cancellation_reason") in {"abandoned", "automatic"},
         )
@@ -152,7 +158,13 @@ def instant(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _id(reference: Any) -> str | None:
+def optional_instant(seconds: int | None) -> datetime | None:
+    """A time that need not be there."""
+    return None if seconds is None else instant(seconds)
+
+
+def id_of(reference: Any) -> str | None:
+    """The id of what a field refers to, expanded or not."""
     found: str | None = reference["id"] if isinstance(reference, dict) else reference
     return found
 
@@ -161,7 +173,8 @@ def _amount(reference: Any) -> Money | None:
     return Money.from_wire(reference["amount"], reference["currency"]) if isinstance(reference, dict) else None
 
 
-def _next_action(action: dict[str, Any] | None) -> dict[str, Any] | None:
+def next_action_of(action: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What the guest has to do next, from a payment intent's or setup intent's `next_action`."""
     if action is None:
         return None
     redirect = action.get("redirect_to_url") or {}
