@@ -28,7 +28,9 @@ class DunningStatus(StrEnum):
 class Dunning(Changing):
     """The tries at one invoice; `retries` counts those made after the first failure, and is the only counter.
 
-    `next_attempt_at` is when the next is due; null while only the guest can help (another card, the bank's page).
+    `last_failed_at` is when the last of those failed, or the first try. `next_attempt_at` is when the next is due; null
+    while only the guest can help (another card, the bank's page), and after the last. `by_stripe` where Stripe's own
+    retries act on the invoice and this only follows them: then nobody here knows when they end.
     """
 
     invoice: fields.OneToOneRelation[Invoice] = fields.OneToOneField(
@@ -44,7 +46,8 @@ class Dunning(Changing):
     first_failed_at: datetime = fields.DatetimeField()
     last_failed_at: datetime = fields.DatetimeField()
     next_attempt_at: datetime | None = fields.DatetimeField(null=True)
-    ends_at: datetime = fields.DatetimeField()
+    ends_at: datetime | None = fields.DatetimeField(null=True)
+    by_stripe = fields.BooleanField(default=False)
     payment_method = fields.CharField(max_length=64, null=True)
     failure_code = fields.CharField(max_length=64, null=True)
     decline_code = fields.CharField(max_length=64, null=True)

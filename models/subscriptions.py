@@ -41,7 +41,12 @@ class BillingSubscriptionStatus(StrEnum):
 
 _FINAL = frozenset({BillingSubscriptionStatus.INCOMPLETE_EXPIRED, BillingSubscriptionStatus.CANCELED})
 _ENTITLING = frozenset(
-    {BillingSubscriptionStatus.TRIALING, BillingSubscriptionStatus.ACTIVE, BillingSubscriptionStatus.PAST_DUE}
+    {
+        BillingSubscriptionStatus.TRIALING,
+        BillingSubscriptionStatus.ACTIVE,
+        BillingSubscriptionStatus.PAST_DUE,
+        BillingSubscriptionStatus.PAUSED,  # what was paid for before
+    }
 )
 
 

@@ -45,7 +45,8 @@ ALTER TABLE credit_notes
 ALTER TABLE dunnings
     ADD CONSTRAINT dunnings_status_is_known CHECK (status IN ('TRYING', 'RECOVERED', 'EXHAUSTED', 'CLOSED')),
     ADD CONSTRAINT dunnings_retries_are_not_negative CHECK (retries >= 0),
-    ADD CONSTRAINT dunnings_that_ended_try_no_more CHECK (status = 'TRYING' OR next_attempt_at IS NULL);
+    ADD CONSTRAINT dunnings_that_ended_try_no_more CHECK (status = 'TRYING' OR next_attempt_at IS NULL),
+    ADD CONSTRAINT dunnings_of_ours_end CHECK (by_stripe = (ends_at IS NULL));
 ALTER TABLE payments
     DROP CONSTRAINT payments_charge_model_is_known,
     ADD CONSTRAINT payments_charge_model_is_known CHECK (
@@ -70,7 +71,7 @@ CREATE INDEX subscriptions_next_price ON subscriptions (next_price_id) WHERE nex
 CREATE UNIQUE INDEX subscriptions_one_live_per_plan ON subscriptions (user_id, plan_id)
     WHERE status NOT IN ('CANCELED', 'INCOMPLETE_EXPIRED');
 CREATE INDEX subscriptions_entitling ON subscriptions (user_id, entitled_until)
-    WHERE status IN ('TRIALING', 'ACTIVE', 'PAST_DUE');
+    WHERE status IN ('TRIALING', 'ACTIVE', 'PAST_DUE', 'PAUSED');
 CREATE INDEX subscriptions_live ON subscriptions (id)
     WHERE status NOT IN ('CANCELED', 'INCOMPLETE_EXPIRED') AND stripe_subscription_id IS NOT NULL;
 CREATE INDEX invoices_user ON invoices (user_id, id);

@@ -15,6 +15,7 @@ from tests.support.rows import (
     add_account,
     add_activity,
     add_allocation,
+    add_dunning,
     add_invoice,
     add_method,
     add_operation,
@@ -145,6 +146,7 @@ REFUSED = {
     "dunnings_status_is_known": "UPDATE dunnings SET status = 'LOST', next_attempt_at = NULL",
     "dunnings_retries_are_not_negative": "UPDATE dunnings SET retries = -1",
     "dunnings_that_ended_try_no_more": "UPDATE dunnings SET status = 'EXHAUSTED'",
+    "dunnings_of_ours_end": "UPDATE dunnings SET ends_at = NULL",
     "billing_reviews_one_at_a_time":
         "INSERT INTO billing_reviews (id, total, checked, repaired, failed)"
         " SELECT gen_random_uuid(), 1, 0, 0, 0 FROM generate_series(1, 2)",
@@ -201,12 +203,7 @@ async def ids(db: asyncpg.Connection[Any]) -> dict[str, Any]:
     await add_method(db, guest)
     subscription = await add_subscription(db, guest, await add_plan(db))
     invoice = await add_invoice(db, subscription)
-    await db.execute(
-        "INSERT INTO dunnings (id, invoice_id, subscription_id, status, retries, first_failed_at, last_failed_at,"
-        " next_attempt_at, ends_at, message, retryable)"
-        " VALUES (gen_random_uuid(), $1, $2, 'TRYING', 0, now(), now(), now(), now(), '', true)",
-        invoice.id, subscription.id,
-    )  # fmt: skip
+    await add_dunning(db, invoice)
     return {
         "transaction": transaction, "host": host.id, "guest": guest.id, "activity": activity.id, "rsvp": rsvp.id,
         "invoice": invoice.id,

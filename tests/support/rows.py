@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 from models.activities import Activity
 from models.base import new_id
 from models.connect_accounts import ConnectAccount, ConnectAccountType
+from models.dunning import Dunning
 from models.invoices import Invoice, InvoiceStatus
 from models.operations import Operation
 from models.payment_methods import SavedPaymentMethod
@@ -142,6 +143,20 @@ async def add_invoice(connection: AnyConnection, subscription: BillingSubscripti
     invoice = Invoice(**{**given, **values})
     await insert_rows(connection, Invoice, [invoice])
     return invoice
+
+
+async def add_dunning(connection: AnyConnection, invoice: Invoice, **values: Any) -> Dunning:
+    """Tries at this invoice, which failed for the first time just now; by the default schedule."""
+    now = datetime.now(UTC)
+    given: dict[str, Any] = {
+        "id": new_id(), "invoice_id": invoice.id, "subscription_id": invoice.subscription_id, "first_failed_at": now,
+        "last_failed_at": now, "next_attempt_at": now + timedelta(days=2), "ends_at": now + timedelta(days=21),
+        "payment_method": _unique("pm"), "failure_code": "card_declined", "decline_code": "insufficient_funds",
+        "message": "There is not enough money on the card.",
+    }  # fmt: skip
+    dunning = Dunning(**{**given, **values})
+    await insert_rows(connection, Dunning, [dunning])
+    return dunning
 
 
 async def add_method(connection: AnyConnection, user: User, **values: Any) -> SavedPaymentMethod:
