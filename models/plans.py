@@ -46,7 +46,8 @@ class PlanPrice(Changing):
     """One price of a plan ("The Price object"): immutable, so that subscribers keep theirs when the plan gets another.
 
     `amount_minor` is in `currency`; `currency_options` has the same price in other currencies, minor units by code.
-    `current` is what new subscribers get: at most one of a plan's prices. Without Stripe's id it is being made.
+    The newest is what the platform asked for last. `current` is what new subscribers get: the newest that is at Stripe
+    (at most one of a plan's prices); before it has Stripe's id it is being made. An `archived` one is sold no more.
     """
 
     plan: fields.ForeignKeyRelation[Plan] = fields.ForeignKeyField(
@@ -59,6 +60,7 @@ class PlanPrice(Changing):
     interval = fields.CharEnumField(PlanInterval, max_length=8)
     interval_count = fields.IntField(default=1)
     current = fields.BooleanField(default=False)
+    archived = fields.BooleanField(default=False)
     stripe_price_id = fields.CharField(max_length=64, null=True, unique=True)
 
     class Meta:

@@ -118,7 +118,8 @@ REFUSED = {
     "plan_prices_interval_count_is_positive": "UPDATE plan_prices SET interval_count = 0",
     "plan_prices_one_current_per_plan":
         "INSERT INTO plan_prices (id, plan_id, currency, amount_minor, currency_options, interval, interval_count,"
-        " current) SELECT gen_random_uuid(), plan_id, 'USD', 1, '{{}}', 'DAY', 1, true FROM plan_prices",
+        " current, archived) SELECT gen_random_uuid(), plan_id, 'USD', 1, '{{}}', 'DAY', 1, true, false"
+        " FROM plan_prices",
     "subscriptions_status_is_known": "UPDATE subscriptions SET status = 'LOST'",
     "subscriptions_are_at_stripe_before_they_begin": "UPDATE subscriptions SET stripe_subscription_id = NULL",
     "subscriptions_period_is_in_order":
