@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Final
 
-from sandbox.errors import ApiError, Json
+from sandbox.errors import ApiError, Json, invalid
 from sandbox.work import Appointment, Work
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 KIND: Final = "test_helpers.test_clock"
 START: Final = "advance_clock"
+LIMITS: Final = {"customers": 3, "subscriptions": 3}  # On a clock; of a customer on one. A test may raise them.
 
 
 def clock_of(work: Work, customer_id: str | None) -> str | None:
@@ -60,6 +61,22 @@ def refuse_while_advancing(work: Work, clock: Json) -> None:
         )  # fmt: skip
 
 
+def refuse_beyond_limit(work: Work, clock_id: str | None, what: str, count: int) -> None:
+    """Refuse one more customer on a clock, or one more subscription of a customer on it ("Test clocks").
+
+    Args:
+        clock_id: None where there is no clock, and no limit.
+        what: "customers" or "subscriptions".
+        count: how many there are.
+
+    Raises: ApiError.
+    """
+    clock = work.find(KIND, clock_id) if clock_id is not None else None
+    if clock is not None and count >= clock["_limits"][what]:
+        whose = "test clock" if what == "customers" else "customer on a test clock"
+        raise invalid(f"You can only have up to {clock['_limits'][what]} {what} per {whose}.", "test_clock")
+
+
 @contextlib.contextmanager
 def real_time(work: Work) -> Iterator[None]:
     """Let something happen in real time, as payments do, in a request that is in a clock's time."""
@@ -91,7 +108,8 @@ def _clock(work: Work, customer_id: str | None) -> Json | None:
 def schedule(work: Work, customer_id: str | None, due: int, action: str, subject: str) -> None:
     """Have `ACTIONS[action](work, subject)` happen later.
 
-    It happens in the customer's time: where there is a clock, while it advances past `due`.
+    It happens in the customer's time: where there is a clock, while it advances past `due`; at once, as a step of its
+    own, where that is over.
 
     Args:
         due: in seconds since the epoch.
@@ -109,7 +127,7 @@ def unschedule(work: Work, action: str, subject: str) -> None:
 
 def start(work: Work, clock: Json) -> None:
     """Let a clock advance to its target in the background; it does so even after a kill."""
-    work.later(START, clock["id"], after_s=0)
+    work.appointments.append(Appointment("", work.wall, work.account, START, clock["id"]))
 
 
 def move(work: Work, clock_id: str, due: int) -> None:
@@ -122,16 +140,16 @@ def move(work: Work, clock_id: str, due: int) -> None:
 def arrive(work: Work, clock_id: str) -> None:
     """The clock has come to where it was to go."""
     clock = work.edit(KIND, clock_id)
-    work.now = clock["frozen_time"] = target_of(clock)
-    clock.update(status="ready", status_details={})
+    clock.update(frozen_time=target_of(clock), status="ready", status_details={})
+    unschedule(work, START, clock_id)
     work.emit("test_helpers.test_clock.ready", clock)
 
 
 def break_down(work: Work, clock_id: str) -> None:
     """Something that was due could not be done, by a mistake of the sandbox's own."""
     clock = work.edit(KIND, clock_id)
-    work.now = clock["frozen_time"]
     clock.update(status="internal_failure", status_details={})
+    unschedule(work, START, clock_id)
     work.emit("test_helpers.test_clock.internal_failure", clock)
 
 

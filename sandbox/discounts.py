@@ -73,16 +73,16 @@ def redeem(
     Args:
         currency: what is billed in; a coupon of another currency alone is refused.
         amount: what is billed, for codes that ask for a minimum.
-        param: of the request, for errors.
+        param: of the request, for errors; empty where the coupon is a parameter of its own.
 
     Raises: ApiError for what is used up, expired, inactive, or not for this customer.
     """
-    code = None
+    name = "coupon" if promotion_code is None else "promotion_code"
+    param = f"{param}[{name}]" if param else name
     if promotion_code is not None:
-        code = work.get("promotion_code", promotion_code, f"{param}[promotion_code]")
-        _check_code(work, code, customer, currency, amount, f"{param}[promotion_code]")
+        code = work.get("promotion_code", promotion_code, param)
+        _check_code(work, code, customer, currency, amount, param)
         coupon = code["promotion"]["coupon"]
-    param = f"{param}[promotion_code]" if code else f"{param}[coupon]"
     terms = work.get("coupon", coupon or "", param)
     _check_coupon(work, terms, currency, param)
     discount = work.add(
@@ -101,6 +101,8 @@ def redeem(
     for kind, id_ in (("coupon", terms["id"]), ("promotion_code", promotion_code)):
         if id_ is not None:
             work.edit(kind, id_)["times_redeemed"] += 1
+    terms = work.edit("coupon", terms["id"])
+    terms["valid"] = is_valid(terms, work.now)
     if invoice is None and invoice_item is None:
         work.emit("customer.discount.created", discount)
         if discount["end"] is not None:
@@ -121,9 +123,8 @@ def _end(coupon: Json, start: int) -> int | None:
 
 def is_valid(coupon: Json, now: int) -> bool:
     """Whether a coupon can still be redeemed ("The Coupon object")."""
-    return (coupon["redeem_by"] is None or coupon["redeem_by"] > now) and (
-        coupon["max_redemptions"] is None or coupon["times_redeemed"] < coupon["max_redemptions"]
-    )
+    by, most = coupon["redeem_by"], coupon["max_redemptions"]
+    return (by is None or by > now) and (most is None or coupon["times_redeemed"] < most)
 
 
 def is_active(work: Work, code: Json) -> bool:
@@ -165,7 +166,7 @@ def _check_code(
             "This promotion code cannot be redeemed because the associated customer has prior transactions.", param
         )
     if amount is not None and restrictions["minimum_amount"] is not None and currency is not None:
-        minimum = _minimum(restrictions, code["_currency_options"] or {}, currency)
+        minimum = _minimum(restrictions, currency)
         if minimum is None or amount < minimum:
             raise invalid(
                 "This promotion code cannot be redeemed because the associated purchase does not meet the minimum "
@@ -173,11 +174,11 @@ def _check_code(
             )  # fmt: skip
 
 
-def _minimum(restrictions: Json, options: Json, currency: str) -> int | None:
+def _minimum(restrictions: Json, currency: str) -> int | None:
     if currency == restrictions["minimum_amount_currency"]:
         return int(restrictions["minimum_amount"])
-    minimum = options.get(currency, {}).get("minimum_amount")
-    return None if minimum is None else int(minimum)
+    option = restrictions.get("currency_options", {}).get(currency)
+    return None if option is None else int(option["minimum_amount"])
 
 
 def _has_paid(work: Work, customer: str) -> bool:

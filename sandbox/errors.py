@@ -80,4 +80,7 @@ NAMES = {
     "webhook_endpoint": "webhook endpoint",
     "transfer_reversal": "transfer reversal",
     "fee_refund": "fee refund",
+    "promotion_code": "promotion code",
+    "customer_balance_transaction": "customer balance transaction",
+    "test_helpers.test_clock": "test clock",
 }

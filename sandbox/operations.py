@@ -36,7 +36,7 @@ Handler = Callable[[Call], Json]
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """An operation; `params` names the TypedDict in `stripe.params` (`payment_intent_create`)."""
+    """An operation; `params` names the TypedDict in `stripe.params` (`payment_intent_create`, `test_helpers.…`)."""
 
     method: str
     path: str

@@ -26,11 +26,18 @@ _METADATA_LENGTH: Final = 500
 
 # Parameters of older API versions that the package no longer names; taken from requests that say such a version.
 _BEFORE_ENDIVE: Final[Mapping[str, Mapping[str, Any]]] = {
-    name: {"payment_method_types": list[str]}
-    for name in (
-        "payment_intent_create", "payment_intent_update", "payment_intent_confirm", "setup_intent_create",
-        "setup_intent_update",
-    )
+    **{
+        name: {"payment_method_types": list[str]}
+        for name in (
+            "payment_intent_create", "payment_intent_update", "payment_intent_confirm", "setup_intent_create",
+            "setup_intent_update",
+        )
+    },
+    **{
+        # An empty value takes the discount off.
+        name: {"coupon": Literal[""] | str, "promotion_code": Literal[""] | str}  # noqa: PYI051
+        for name in ("customer_create", "customer_update")
+    },
 }  # fmt: skip
 _ENDIVE: Final = "2026-10-28"
 
@@ -45,7 +52,8 @@ class Validator:
         """The parameters with their types, or an error as Stripe words it.
 
         Args:
-            name: as in `stripe.params`: `payment_intent_create`; None for a request that takes `expand` alone.
+            name: as in `stripe.params`: `payment_intent_create`, `test_helpers.test_clock_create`; None for a request
+                that takes `expand` alone.
         """
         older = name in _BEFORE_ENDIVE and api_version < _ENDIVE
         key = (name or "", older)
@@ -58,8 +66,9 @@ class Validator:
     def _compile(self, name: str | None, older: bool) -> Check:
         if name is None:
             return _hash({"expand": _list(_text)}, frozenset())
-        class_name = "".join(part.title() for part in name.split("_")) + "Params"
-        params = getattr(importlib.import_module(f"stripe.params._{name}_params"), class_name)
+        package, _, operation = f"stripe.params.{name}".rpartition(".")
+        class_name = "".join(part.title() for part in operation.split("_")) + "Params"
+        params = getattr(importlib.import_module(f"{package}._{operation}_params"), class_name)
         extra = {field: _check_of(type_) for field, type_ in _BEFORE_ENDIVE[name].items()} if older else {}
         return _typed_dict(params, extra)
 
@@ -111,7 +120,8 @@ def _check_of(type_: Any) -> Check:
     if origin is list:
         return _list(_check_of(get_args(type_)[0]))
     if origin is dict:
-        return _metadata
+        item = get_args(type_)[1]
+        return _metadata if item is str else _mapping(_check_of(item))
     return _SCALARS.get(type_, _anything)
 
 
@@ -181,6 +191,15 @@ def _list(item: Check) -> Check:
         if not isinstance(value, list):
             raise _refused("Invalid array", path)
         return [item(entry, f"{path}[{index}]") for index, entry in enumerate(value)]
+
+    return check
+
+
+def _mapping(item: Check) -> Check:
+    def check(value: Any, path: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise _refused("Invalid object", path)
+        return {name: item(entry, f"{path}[{name}]") for name, entry in value.items()}
 
     return check
 

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from sandbox import API_VERSION
-from sandbox.errors import Json, missing_object
+from sandbox.errors import ApiError, Json, missing_object
 from sandbox.ids import new_id
 from sandbox.store import EventRow, Row, Store
 
@@ -120,6 +120,22 @@ class Work:
             self.store.next_seq(), account or self.account, body["object"], body.get("created", self.now), True, body
         )
         self.new.add(id_)
+        return body
+
+    def add_named(self, body: Json) -> Json:
+        """A new object under an id that the request has chosen; one that was deleted may give way to it.
+
+        Raises: ApiError resource_already_exists. Ids are one for all accounts here.
+        """
+        id_, kind = body["id"], body["object"]
+        known = self.rows.get(id_) or self.store.row(id_)
+        if known is None:
+            return self.add(body)
+        if known.listed or known.kind != kind or known.account != self.account:
+            raise ApiError(f"{kind.capitalize()} already exists.", code="resource_already_exists")
+        self.edit(kind, id_)
+        row = self.rows[id_]
+        row.body, row.listed = body, True
         return body
 
     def remove(self, kind: str, id_: str, account: str | None = None) -> Json:
