@@ -8,7 +8,7 @@ from sandbox.errors import Json, invalid, missing_object
 from sandbox.tables import LINKS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from sandbox.operations import Call
 
@@ -73,6 +73,23 @@ def as_list(items: Iterable[Json], url: str, *, has_more: bool = False, **fields
     return {"object": "list", "data": list(items), "has_more": has_more, **fields, "url": url}
 
 
+def page_of(call: Call, items: Sequence[Json], url: str) -> Json:
+    """One page of what is part of another object, in its order."""
+    limit, ids = limit_of(call), [item["id"] for item in items]
+    after, before = call.given("starting_after"), call.given("ending_before")
+    if after and before:
+        raise invalid("You may only specify one of these parameters: starting_after, ending_before.", "ending_before")
+    for cursor, name in ((after, "starting_after"), (before, "ending_before")):
+        if cursor is not None and cursor not in ids:
+            raise missing_object(items[0]["object"] if items else "item", cursor, name)
+    if before is not None:
+        last = ids.index(before)
+        first = max(0, last - limit)
+        return as_list(items[first:last], url, has_more=first > 0)
+    first = ids.index(after) + 1 if after is not None else 0
+    return as_list(items[first : first + limit], url, has_more=first + limit < len(items))
+
+
 def put_first(items: Json, body: Json) -> None:
     """Show an object first in a list that is part of another object, which holds the newest ten."""
     shown = [body, *items["data"]]
@@ -91,7 +108,12 @@ def limit_of(call: Call) -> int:
 
 def created_range(call: Call) -> tuple[int, int]:
     """The first and last second of `created`."""
-    created = call.given("created")
+    return time_range(call, "created")
+
+
+def time_range(call: Call, name: str) -> tuple[int, int]:
+    """The first and last second of a parameter that is one, or a range of them."""
+    created = call.given(name)
     if created is None:
         return 0, 2**53
     if not isinstance(created, dict):

@@ -90,6 +90,13 @@ def delete_draft(work: Work, invoice: Json) -> Json:
     return work.remove("invoice", invoice["id"])
 
 
+def release(work: Work, invoice_id: str) -> None:
+    """An invoice was paid by other means: its payment intent is not needed (the action `release_invoice_intents`)."""
+    invoice = work.find("invoice", invoice_id)
+    if invoice is not None and invoice["status"] == "paid":
+        _cancel_intents(work, invoice, None)
+
+
 def _cancel_intents(work: Work, invoice: Json, reason: str | None) -> None:
     for action in (settle.RETRY, settle.DUE):
         clocks.unschedule(work, action, invoice["id"])

@@ -50,11 +50,12 @@ def collect(
         with clocks.real_time(work):
             confirmation.confirm(work, intent, off_session=off_session)
     except ApiError as error:
-        if raises:
-            raise
         if not error.keeps_changes:
             # Not the bank's refusal but a method that cannot be used at all, as one that was detached.
             intent.update(payment_method=None, status="requires_payment_method")
+        if raises:
+            raise
+        if not error.keeps_changes:
             settle.not_paid(work, invoice)
         return
     if intent["status"] == "processing":

@@ -33,7 +33,8 @@ def new_invoice(
     days_until_due: int | None = None, auto_advance: bool = True, default_payment_method: str | None = None,
     discounts: Sequence[Json] | None = None, metadata: Json | None = None, on_behalf_of: str | None = None,
     payment_settings: Json | None = None, pending_items: bool = True, transfer_data: Json | None = None,
-    application_fee_percent: Decimal | float | None = None,
+    application_fee_percent: Decimal | float | None = None, id_: str | None = None,
+    more: Json | None = None,
 ) -> Json:  # fmt: skip
     """A draft, with the customer's pending invoice items of the currency and the subscription; `invoice.created`.
 
@@ -46,6 +47,8 @@ def new_invoice(
         pending_items: False leaves pending invoice items where they are.
         transfer_data: `destination`, and `amount` or `amount_percent`, as a subscription has it.
         application_fee_percent: of what is charged.
+        id_: one that was made before.
+        more: other fields of the invoice.
     """
     owner = work.get("customer", customer)
     customers.set_currency(work, customer, currency)
@@ -57,6 +60,7 @@ def new_invoice(
         discounts=discount_ids(owner, discounts),
     )  # fmt: skip
     invoice["payment_settings"].update(payment_settings or {})
+    invoice.update({"id": id_ or invoice["id"], **(more or {})})
     if collection_method == "send_invoice" and days_until_due is not None:
         invoice["due_date"] = work.now + days_until_due * DAY
     work.add(invoice)

@@ -19,7 +19,8 @@ def new_item(
     work: Work, *, customer: str, currency: str, amount: int, description: str | None, period: tuple[int, int],
     price: str | None = None, quantity: int = 1, proration: bool = False, subscription: str | None = None,
     subscription_item: str | None = None, discountable: bool = True, discounts: Sequence[str] = (),
-    metadata: Json | None = None, credited_items: Json | None = None,
+    metadata: Json | None = None, credited_items: Json | None = None, invoice: str | None = None,
+    id_: str | None = None,
 ) -> Json:  # fmt: skip
     """A pending invoice item, as a proration is one; `invoiceitem.created`.
 
@@ -27,15 +28,17 @@ def new_item(
         amount: before discounts, negative for a credit.
         period: the first and the last second that it is for.
         credited_items: as of a line (`lines.line`).
+        invoice: the draft that it goes on at once.
+        id_: one that was made before.
     """
     counts = discountable and not proration
     item: Json = {
-        "id": new_id("ii"), "object": "invoiceitem", "amount": amount, "currency": currency, "customer": customer,
-        "customer_account": None, "date": work.now, "description": description, "discountable": counts,
-        "discounts": list(discounts), "frozen_fields": None, "invoice": None, "invoicing_rules": None,
-        "livemode": False, "metadata": dict(metadata or {}), "net_amount": None if counts else amount,
+        "id": id_ or new_id("ii"), "object": "invoiceitem", "amount": amount, "currency": currency,
+        "customer": customer, "customer_account": None, "date": work.now, "description": description,
+        "discountable": counts, "discounts": list(discounts), "frozen_fields": None, "invoice": invoice,
+        "invoicing_rules": None, "livemode": False, "metadata": dict(metadata or {}), "net_amount": None if counts else amount,
         "parent": _parent(subscription, subscription_item), "period": {"end": period[1], "start": period[0]},
-        "pricing": lines.pricing(work, price, amount, quantity), "proration": proration,
+        "pricing": lines.pricing(work, price, amount, quantity, currency), "proration": proration,
         "proration_details": _proration_details(credited_items) if proration else None, "quantity": quantity,
         "quantity_decimal": str(quantity), "tax_rates": [], "test_clock": clocks.clock_of(work, customer),
     }  # fmt: skip

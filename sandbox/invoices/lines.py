@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sandbox.errors import Json, invalid
 from sandbox.ids import new_id
+from sandbox.resources.price_bodies import amount_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +36,7 @@ def line(
         "invoice": None, "livemode": False, "metadata": dict(metadata or {}),
         "parent": _parent(invoice_item, subscription, subscription_item, credited_items, proration=proration),
         "period": {"end": period[1], "start": period[0]}, "pretax_credit_amounts": [],
-        "pricing": pricing(work, price, amount, quantity), "quantity": quantity,
+        "pricing": pricing(work, price, amount, quantity, currency), "quantity": quantity,
         "quantity_decimal": None if quantity is None else str(quantity), "subscription": subscription,
         "subtotal": amount, "taxes": [],
     }  # fmt: skip
@@ -61,15 +62,15 @@ def _parent(
     }  # fmt: skip
 
 
-def pricing(work: Work, price: str | None, amount: int, quantity: int | None) -> Json | None:
+def pricing(work: Work, price: str | None, amount: int, quantity: int | None, currency: str) -> Json:
     """What a line or item says of its price; of an amount alone, nothing but the amount of one."""
-    if price is None:
+    found = work.any(price) if price is not None else None
+    if found is None:
         unit = Decimal(amount) / (quantity or 1)
         return {"type": "price_details", "unit_amount_decimal": f"{unit.normalize():f}"}
-    found = work.any(price) or {}
     return {
-        "price_details": {"price": price, "product": found.get("product")}, "type": "price_details",
-        "unit_amount_decimal": found.get("unit_amount_decimal"),
+        "price_details": {"price": price, "product": found["product"]}, "type": "price_details",
+        "unit_amount_decimal": str(amount_in(found, currency)),
     }  # fmt: skip
 
 
@@ -86,11 +87,11 @@ def priced_amount(work: Work, price: str, currency: str | None, quantity: int, p
         )  # fmt: skip
     if not found["active"]:
         raise invalid("The price specified is inactive. This field only accepts active prices.", param)
-    offered: dict[str, Any] = {found["currency"]: found, **(found.get("_currency_options") or {})}
-    chosen = offered.get(currency or found["currency"])
-    if chosen is None or chosen["unit_amount"] is None:
+    currency = currency or found["currency"]
+    unit = amount_in(found, currency)
+    if unit is None:
         raise invalid(
             f"The price specified only supports `{found['currency']}`. This doesn't match the expected currency: "
             f"`{currency}`.", param,
         )  # fmt: skip
-    return chosen["unit_amount"] * quantity, currency or found["currency"]
+    return unit * quantity, currency

@@ -46,6 +46,17 @@ def paying_intent(work: Work, invoice: Json) -> Json | None:
     return None
 
 
+def synchronize(work: Work, invoice: Json) -> None:
+    """Let the invoice's own payment intent be for what is left to pay ("is_default")."""
+    intent = default_intent(work, invoice)
+    if intent is None:
+        return
+    intent["amount"] = invoice["amount_remaining"]
+    for payment in of_invoice(work, invoice["id"]):
+        if payment["is_default"] and payment["status"] == "open":
+            work.edit("invoice_payment", payment["id"])["amount_requested"] = invoice["amount_remaining"]
+
+
 def mark_paid(work: Work, intent: Json, amount: int) -> None:
     """Note that a payment intent has paid; `invoice_payment.paid`."""
     for payment in work.listed("invoice_payment", link=("_payment_intent", intent["id"])):

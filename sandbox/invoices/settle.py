@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 RETRY: Final = "retry_invoice"
 DUE: Final = "invoice_due"
+RELEASE: Final = "release_invoice_intents"
 _DAY: Final = 86_400
 
 
@@ -41,8 +42,11 @@ def intent_succeeded(work: Work, intent: Json) -> None:
         invoice["amount_remaining"] -= credited
         if invoice["amount_remaining"] > 0:
             payments.mark_paid(work, intent, credited)
+            payments.synchronize(work, invoice)
             work.emit_updated("invoice.updated", invoice, before)
             return
+        if not intent["_is_default"]:
+            work.later(RELEASE, invoice["id"], after_s=0)
         close_as_paid(work, invoice, before)
         work.emit("invoice.payment_succeeded", invoice)
         payments.mark_paid(work, intent, credited)
