@@ -49,7 +49,7 @@ class Invoice(Changing):
     """One invoice ("The Invoice object"). Amounts are minor units of its currency.
 
     `receivable_minor` is what the ledger has for it among what guests owe, `written_off_minor` among what was given up
-    as uncollectible.
+    as uncollectible. `version` counts what changed of it, its lines and credit notes.
     """
 
     user: fields.ForeignKeyRelation[User] = fields.ForeignKeyField(
@@ -61,6 +61,7 @@ class Invoice(Changing):
     )
     subscription_id: UUID | None
     stripe_invoice_id = fields.CharField(max_length=64, unique=True)
+    version: int = fields.IntField(default=1)
     number = fields.CharField(max_length=64, null=True)
     status = fields.CharEnumField(InvoiceStatus, max_length=16)
     billing_reason = fields.CharField(max_length=40, null=True)

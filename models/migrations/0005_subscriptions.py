@@ -119,6 +119,7 @@ class Migration(migrations.Migration):
                 ('user', fields.ForeignKeyField('models.User', source_field='user_id', db_constraint=True, to_field='id', related_name='invoices', on_delete=OnDelete.RESTRICT)),
                 ('subscription', fields.ForeignKeyField('models.BillingSubscription', source_field='subscription_id', null=True, db_constraint=True, to_field='id', related_name='invoices', on_delete=OnDelete.RESTRICT)),
                 ('stripe_invoice_id', fields.CharField(unique=True, max_length=64)),
+                ('version', fields.IntField(default=1)),
                 ('number', fields.CharField(null=True, max_length=64)),
                 ('status', fields.CharEnumField(description='DRAFT: DRAFT\nOPEN: OPEN\nPAID: PAID\nUNCOLLECTIBLE: UNCOLLECTIBLE\nVOID: VOID', enum_type=InvoiceStatus, max_length=16)),
                 ('billing_reason', fields.CharField(null=True, max_length=40)),
@@ -263,5 +264,14 @@ class Migration(migrations.Migration):
             model_name='Payment',
             name='subscription',
             field=fields.ForeignKeyField('models.BillingSubscription', source_field='subscription_id', null=True, db_constraint=True, to_field='id', related_name='payments', on_delete=OnDelete.RESTRICT),
+        ),
+        # People who are there already get a value from the database alone; the models know no such default.
+        *(
+            ops.AddField(model_name='User', name=name, field=fields.IntField(default=0, db_default=0))
+            for name in ('methods_asked', 'methods_settled')
+        ),
+        *(
+            ops.AlterField(model_name='User', name=name, field=fields.IntField(default=0))
+            for name in ('methods_asked', 'methods_settled')
         ),
     ]

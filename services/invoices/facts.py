@@ -175,16 +175,20 @@ class InvoiceFacts:
         return self.payments[0] if self.payments else None
 
     @property
+    def latest_payment(self) -> IntentFacts | None:
+        """The payment intent that it is paid with, without its charge."""
+        return None if self.payment is None else self.payment.intent
+
+    @property
     def failure(self) -> FailureFacts | None:
         """Why its last payment failed, where it failed last."""
-        payment = self.payment
-        return payment.intent.failure if payment is not None and payment.intent is not None else None
+        intent = self.latest_payment
+        return None if intent is None else intent.failure
 
     @property
     def needs_action(self) -> bool:
         """Whether the guest has to confirm its payment with the bank."""
-        payment = self.payment
-        intent = None if payment is None else payment.intent
+        intent = self.latest_payment
         return intent is not None and intent.status is PaymentStatus.REQUIRES_ACTION
 
     @classmethod

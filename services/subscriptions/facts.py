@@ -24,6 +24,11 @@ _STATUSES = {
 }
 
 
+def status_of(stripe_status: str) -> BillingSubscriptionStatus:
+    """Stripe's own word in our terms."""
+    return _STATUSES[stripe_status]
+
+
 @dataclass(frozen=True, slots=True)
 class Confirmation:
     """What the guest has to confirm: a payment ("pi_…_secret_…") or the saving of a card ("seti_…_secret_…")."""
@@ -69,12 +74,14 @@ class SubscriptionFacts:
     """Whether what it is found in was expanded; else what was known before stays."""
 
     @property
-    def status(self) -> BillingSubscriptionStatus:
-        """Stripe's own status in our terms, PAUSED where collection is paused."""
-        status = _STATUSES[self.stripe_status]
-        if self.collection_paused and not status.is_final and status is not BillingSubscriptionStatus.INCOMPLETE:
-            return BillingSubscriptionStatus.PAUSED
-        return status
+    def is_final(self) -> bool:
+        """Whether it has ended for good."""
+        return status_of(self.stripe_status).is_final
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether it is paused, by Stripe itself or in its collection."""
+        return self.collection_paused or status_of(self.stripe_status) is BillingSubscriptionStatus.PAUSED
 
     @classmethod
     def parse(cls, body: dict[str, Any]) -> SubscriptionFacts:
