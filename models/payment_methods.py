@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -14,10 +14,18 @@ if TYPE_CHECKING:
     from models.users import User
 
 
+def end_of_month(year: int | None, month: int | None) -> datetime | None:
+    """The first moment at which a card that is good through this month is so no more, in UTC; None for no month."""
+    if year is None or month is None:
+        return None
+    return datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
+
+
 class SavedPaymentMethod(Changing):
     """One method attached to a guest's Stripe customer ("The PaymentMethod object"); kept after it was detached.
 
-    At most one of a guest's attached methods is the default, which invoices are paid with.
+    At most one of a guest's attached methods is the default, which invoices are paid with. `expiry_noticed_at` is when
+    it was made known that the card is about to expire; a card that was renewed may be made known again.
     """
 
     user: fields.ForeignKeyRelation[User] = fields.ForeignKeyField(
@@ -40,3 +48,13 @@ class SavedPaymentMethod(Changing):
 
     class Meta:
         table = "payment_methods"
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether it can be paid with."""
+        return self.detached_at is None
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it stops working, in UTC; None for what does not expire."""
+        return end_of_month(self.exp_year, self.exp_month)

@@ -7,11 +7,18 @@ from typing import TYPE_CHECKING, Any
 import strawberry
 
 from schema.described import object_type
-from schema.ids import global_id
+from schema.ids import global_id, id_of
 from schema.nodes import Node
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from models.payments import Payment as PaymentRow
+
+
+def method_of(text: str) -> str | UUID:
+    """What a client names to pay with, as services take it: the row's id of a saved method, or the text itself."""
+    return id_of("PaymentMethod", text) or text
 
 
 @object_type

@@ -12,9 +12,10 @@ DEFAULTS = "".join(
     f"ALTER TABLE {table} ALTER created_at SET DEFAULT now();"
     + ("" if table == "invoice_lines" else f"ALTER TABLE {table} ALTER updated_at SET DEFAULT now();")
     for table in TABLES
-)
+) + "ALTER TABLE users ALTER methods_asked SET DEFAULT 0, ALTER methods_settled SET DEFAULT 0;"
 
 CHECKS = """
+ALTER TABLE users ADD CONSTRAINT users_methods_are_asked_for_first CHECK (methods_settled <= methods_asked);
 ALTER TABLE payment_methods
     ADD CONSTRAINT payment_methods_default_is_attached CHECK (NOT (is_default AND detached_at IS NOT NULL)),
     ADD CONSTRAINT payment_methods_keep_no_number CHECK (last4 ~ '^[0-9A-Za-z]{1,4}$');

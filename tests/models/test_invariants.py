@@ -106,6 +106,7 @@ REFUSED = {
         " platform_fee_minor = amount_minor WHERE activity_id IS NOT NULL",
     "payments_of_invoices_are_the_platform_s":
         "UPDATE payments SET invoice_id = '{invoice}' WHERE activity_id IS NULL",
+    "users_methods_are_asked_for_first": "UPDATE users SET methods_settled = 1",
     "payment_methods_default_is_attached": "UPDATE payment_methods SET detached_at = now()",
     "payment_methods_keep_no_number": "UPDATE payment_methods SET last4 = '4-4'",
     "payment_methods_one_default_per_user":
