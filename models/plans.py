@@ -71,14 +71,12 @@ class PlanPrice(Changing):
         """The price in its main currency."""
         return Money(self.amount_minor, self.currency)
 
-    @property
-    def currencies(self) -> list[str]:
-        """What it can be paid in, the main currency first."""
-        return [self.currency, *sorted(self.currency_options)]
-
     def amount_in(self, currency: str) -> Money | None:
         """The price in a currency; None where it has none in it."""
-        if currency == self.currency:
-            return self.amount
-        minor = self.currency_options.get(currency)
+        minor = self.amount_minor if currency == self.currency else self.currency_options.get(currency)
         return None if minor is None else Money(minor, currency)
+
+    @property
+    def amounts(self) -> list[Money]:
+        """The price in each currency, the main one first."""
+        return [self.amount, *(Money(minor, code) for code, minor in sorted(self.currency_options.items()))]

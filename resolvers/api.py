@@ -14,6 +14,7 @@ from resolvers.connect_accounts import ConnectAccountMutations, ConnectAccountSu
 from resolvers.nodes import NodeQueries
 from resolvers.payment_changes import PaymentSubscriptions
 from resolvers.payments import PaymentMutations, PaymentQueries
+from resolvers.plans import PlanMutations, PlanQueries
 from resolvers.refunds import RefundMutations, RefundQueries
 from resolvers.rsvps import RsvpMutations
 from resolvers.users import UserMutations, UserQueries
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
 @object_type
 class Query(
-    NodeQueries, UserQueries, ActivityQueries, PaymentQueries, RefundQueries, AuditQueries, WebhookEventQueries
+    NodeQueries, UserQueries, ActivityQueries, PaymentQueries, RefundQueries, PlanQueries, AuditQueries,
+    WebhookEventQueries,
 ):  # fmt: skip
     """What can be asked. What the viewer may not see is null, or missing from lists."""
 
@@ -37,7 +39,7 @@ class Query(
 @object_type
 class Mutation(
     UserMutations, ActivityMutations, ConnectAccountMutations, PaymentMutations, RsvpMutations, RefundMutations,
-    WebhookEventMutations,
+    PlanMutations, WebhookEventMutations,
 ):  # fmt: skip
     """What can be done. Everything expected that can go wrong is in the payload's `errors`."""
 

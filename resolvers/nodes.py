@@ -11,6 +11,7 @@ from models.activities import Activity as ActivityRow
 from models.audit import AuditEntry as AuditEntryRow
 from models.connect_accounts import ConnectAccount as ConnectAccountRow
 from models.payments import Payment as PaymentRow
+from models.plans import Plan as PlanRow
 from models.refunds import Refund as RefundRow
 from models.rsvps import Rsvp as RsvpRow
 from models.users import User as UserRow
@@ -25,6 +26,7 @@ from schema.ids import parse_id
 from schema.nodes import Node
 from schema.payment_methods import PaymentMethod
 from schema.payments import Payment
+from schema.plans import Plan
 from schema.refunds import Refund
 from schema.rsvps import Rsvp
 from schema.users import User
@@ -49,6 +51,7 @@ def node_types() -> Mapping[str, tuple[type[Model], Callable[[Any], Node | None]
         "ConnectAccount": (ConnectAccountRow, account_or_none),
         "Payment": (PaymentRow, Payment.of),
         "PaymentMethod": (PaymentRow, PaymentMethod.of_payment),
+        "Plan": (PlanRow, Plan.of),
         "Refund": (RefundRow, Refund.of),
         "Rsvp": (RsvpRow, Rsvp.of),
         "User": (UserRow, User.of),

@@ -5,14 +5,16 @@ from __future__ import annotations
 from models.activities import PayoutTiming
 from models.connect_accounts import ConnectAccountType, RequirementUrgency
 from models.payments import PaymentStatus
+from models.plans import PlanInterval
 from models.refunds import RefundReason, RefundStatus
 from models.rsvps import RsvpStatus
+from models.subscriptions import BillingSubscriptionStatus
 from models.webhook_events import WebhookEventStatus
 from schema.described import expose
 
 __all__ = [
-    "ConnectAccountType", "PaymentStatus", "PayoutTiming", "RefundReason", "RefundStatus", "RequirementUrgency",
-    "RsvpStatus", "WebhookEventStatus",
+    "BillingSubscriptionStatus", "ConnectAccountType", "PaymentStatus", "PayoutTiming", "PlanInterval", "RefundReason",
+    "RefundStatus", "RequirementUrgency", "RsvpStatus", "WebhookEventStatus",
 ]  # fmt: skip
 
 expose(
@@ -73,4 +75,16 @@ expose(
     PROCESSED="Handled.",
     FAILED="Given up after its last try; it can be replayed.",
     IGNORED="Of a type that nothing here wants.",
+)
+expose(PlanInterval, DAY="A day.", WEEK="A week.", MONTH="A month.", YEAR="A year.")
+expose(
+    BillingSubscriptionStatus,
+    INCOMPLETE="Its first payment was declined, or waits for the guest: see `clientSecret`. It grants nothing yet.",
+    INCOMPLETE_EXPIRED="Its first payment was not made within a day; it has ended.",
+    TRIALING="Free for a while; it grants its plan's features.",
+    ACTIVE="Paid for.",
+    PAST_DUE="A renewal could not be paid for and is tried again; it grants its features for a few days more.",
+    UNPAID="A renewal was given up; it grants nothing until that is paid.",
+    PAUSED="Nothing is charged until it is resumed; it grants what was paid for before.",
+    CANCELED="It has ended.",
 )

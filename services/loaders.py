@@ -15,6 +15,7 @@ from models.activities import Activity
 from models.base import from_record
 from models.connect_accounts import ConnectAccount
 from models.payments import Payment, PaymentAllocation
+from models.plans import Plan, PlanPrice
 from models.refunds import Refund
 from models.rsvps import Rsvp
 from models.users import User
@@ -88,6 +89,21 @@ class Loaders:
         return self._rows(ConnectAccount, "user_id", "AND deauthorized_at IS NULL")
 
     @cached_property
+    def plans(self) -> DataLoader[UUID, Plan]:
+        """By id, of rows that others point at: there is one."""
+        return self._required(Plan)
+
+    @cached_property
+    def plan_prices(self) -> DataLoader[UUID, PlanPrice]:
+        """By id, of rows that others point at: there is one."""
+        return self._required(PlanPrice)
+
+    @cached_property
+    def offered_prices(self) -> DataLoader[UUID, PlanPrice]:
+        """By the id of the plan: what new subscribers pay; of a plan that is being made, what they will."""
+        return _loader(self._offered_prices)
+
+    @cached_property
     def allocations(self) -> DataLoader[UUID, list[PaymentAllocation]]:
         """By the id of the payment: who gets what of it."""
         return _loader(self._allocations)
@@ -138,6 +154,14 @@ class Loaders:
             return [rows[id_] for id_ in ids]
 
         return _loader(load)
+
+    async def _offered_prices(self, plan_ids: list[UUID]) -> list[PlanPrice]:
+        sql = """
+            SELECT DISTINCT ON (plan_id) * FROM plan_prices WHERE plan_id = ANY($1)
+            ORDER BY plan_id, current DESC, id DESC
+        """
+        rows = {record["plan_id"]: from_record(PlanPrice, record) for record in await self._fetch(sql, plan_ids)}
+        return [rows[id_] for id_ in plan_ids]
 
     async def _allocations(self, payment_ids: list[UUID]) -> list[list[PaymentAllocation]]:
         sql = "SELECT * FROM payment_allocations WHERE payment_id = ANY($1) ORDER BY id"

@@ -23,6 +23,7 @@ from services.payments.actions import CANCEL_KIND, CAPTURE_KIND, RETRY_KIND
 from services.payments.pay import PayForActivity
 from services.payments.reservation import ReservePayments
 from services.payments.settlement import SettleIntents
+from services.plans.syncing import SyncPlan
 from services.rate_limiter import RateLimiter
 from services.refunds.creation import RefundPayment
 from services.rsvps import CancelRsvp
@@ -42,7 +43,7 @@ def operation_kinds() -> list[OperationKind]:
     """Every kind of operation: a new one is a row here."""
     return [
         PayForActivity(), RETRY_KIND, CAPTURE_KIND, CANCEL_KIND, RefundPayment(), CancelRsvp(), CreateCustomer(),
-        CreateConnectAccount(),
+        CreateConnectAccount(), SyncPlan(),
     ]  # fmt: skip
 
 
