@@ -11,7 +11,7 @@ from starlette.routing import Route
 from sandbox import API_VERSION, control
 from sandbox.api import ApiApp, Receive, Scope, Send
 from sandbox.engine import Engine, Options
-from sandbox.pages import onboarding, three_d_secure
+from sandbox.pages import invoice, onboarding, three_d_secure
 from sandbox.pages.html import page
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class SandboxApp:
             routes=[
                 Route("/", _front, methods=["GET"]),
                 *control.routes(self.engine, self._api),
+                *invoice.routes(self.engine),
                 *onboarding.routes(self.engine),
                 *three_d_secure.routes(self.engine),
             ],

@@ -184,6 +184,11 @@ def round_half_up(value: Decimal) -> int:
     return int(value.quantize(Decimal(1), ROUND_HALF_UP))
 
 
+def ratio(numerator: int, denominator: int) -> int:
+    """A fraction of an amount, rounded half up."""
+    return (2 * numerator + denominator) // (2 * denominator)
+
+
 def stripe_fee(amount: int, currency: str) -> int:
     """What Stripe keeps of a charge: 2.9 % and thirty US cents."""
     return min(amount, round_half_up(Decimal(amount) * Decimal("0.029")) + convert(30, "usd", currency))

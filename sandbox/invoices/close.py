@@ -24,7 +24,7 @@ def void(work: Work, invoice: Json) -> None:
     if invoice["status"] not in ("open", "uncollectible"):
         raise _wrong_status(invoice, "void")
     before = copied(invoice)
-    _cancel_intents(work, invoice, "void_invoice")
+    cancel_intents(work, invoice, "void_invoice")
     invoice.update(status="void", auto_advance=False, next_payment_attempt=None, status_details=None)
     invoice["status_transitions"]["voided_at"] = work.now
     used = invoice["ending_balance"] - invoice["starting_balance"]
@@ -45,7 +45,7 @@ def mark_uncollectible(work: Work, invoice: Json, reason: str = "user_forgiven")
     if invoice["status"] != "open":
         raise _wrong_status(invoice, "mark uncollectible")
     before = copied(invoice)
-    _cancel_intents(work, invoice, "failed_invoice")
+    cancel_intents(work, invoice, "failed_invoice")
     invoice.update(
         status="uncollectible", auto_advance=False, next_payment_attempt=None,
         status_details={"uncollectible": {"reason": reason}},
@@ -63,7 +63,7 @@ def pay_out_of_band(work: Work, invoice: Json) -> None:
     Raises: ApiError where a debit is under way.
     """
     before = copied(invoice)
-    _cancel_intents(work, invoice, None)
+    cancel_intents(work, invoice, None)
     amount = invoice["amount_remaining"]
     invoice["amount_paid"] += amount
     invoice["amount_paid_off_stripe"] += amount
@@ -94,21 +94,32 @@ def release(work: Work, invoice_id: str) -> None:
     """An invoice was paid by other means: its payment intent is not needed (the action `release_invoice_intents`)."""
     invoice = work.find("invoice", invoice_id)
     if invoice is not None and invoice["status"] == "paid":
-        _cancel_intents(work, invoice, None)
+        cancel_intents(work, invoice, None)
 
 
-def _cancel_intents(work: Work, invoice: Json, reason: str | None) -> None:
+def cancel_intents(work: Work, invoice: Json, reason: str | None) -> None:
+    """Let an invoice be collected no more.
+
+    Raises: ApiError where a debit is under way.
+    """
+    refuse_processing(work, invoice)
     for action in (settle.RETRY, settle.DUE):
         clocks.unschedule(work, action, invoice["id"])
+    intent = payments.default_intent(work, invoice)
+    if intent is not None:
+        with clocks.real_time(work):
+            cancel_intent(work, intent, reason)
+
+
+def refuse_processing(work: Work, invoice: Json) -> None:
+    """Refuse what cannot be done while a bank has yet to answer a debit for an invoice.
+
+    Raises: ApiError.
+    """
     for payment in payments.of_invoice(work, invoice["id"]):
-        if payment["status"] != "open":
-            continue
-        intent = work.edit("payment_intent", payment["_payment_intent"])
-        if intent["status"] == "processing":
+        intent = work.get("payment_intent", payment["_payment_intent"])
+        if payment["status"] == "open" and intent["status"] == "processing":
             raise invalid(f"Invoice {invoice['id']} has a payment that is being processed.")
-        if payment["is_default"]:
-            with clocks.real_time(work):
-                cancel_intent(work, intent, reason)
 
 
 def _wrong_status(invoice: Json, wish: str) -> ApiError:

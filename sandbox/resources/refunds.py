@@ -89,11 +89,7 @@ def _share(settled: int, amount: int, charge: Json) -> int:
     if settled == charge["amount_captured"]:
         return amount
     total, before = charge["amount_captured"], _given_back(charge)
-    return _rounded(settled * (before + amount), total) - _rounded(settled * before, total)
-
-
-def _rounded(numerator: int, denominator: int) -> int:
-    return (2 * numerator + denominator) // (2 * denominator)
+    return money.ratio(settled * (before + amount), total) - money.ratio(settled * before, total)
 
 
 def _destination(charge: Json, *, is_pending: bool) -> Json:
@@ -166,7 +162,7 @@ def _take_back(call: Call, charge: Json, refund: Json) -> None:
             "Cannot reverse transfer on charge without an associated transfer.", "reverse_transfer",
         )  # fmt: skip
     transfer = work.get("transfer", charge["transfer"])
-    due = _rounded(transfer["amount"] * returned, charge["amount_captured"]) - transfer["amount_reversed"]
+    due = money.ratio(transfer["amount"] * returned, charge["amount_captured"]) - transfer["amount_reversed"]
     due = min(due, transfer["amount"] - transfer["amount_reversed"])
     if due <= 0:
         raise invalid("The transfer of this charge has already been reversed.", "reverse_transfer")
