@@ -15,7 +15,7 @@ class LedgerAccountKind(StrEnum):
     """The chart of accounts; each is a pot of money, positive where it holds some."""
 
     GUEST_CLEARING = "GUEST_CLEARING"
-    """The guests' side: negative by what they have paid and not got back."""
+    """The guests' side: negative by what they have paid and not got back, and by what they owe."""
     PLATFORM_BALANCE = "PLATFORM_BALANCE"
     HOST_BALANCE = "HOST_BALANCE"
     HOST_OWED = "HOST_OWED"

@@ -56,6 +56,9 @@ GUESTS = Pot(LedgerAccountKind.GUEST_CLEARING)
 PLATFORM = Pot(LedgerAccountKind.PLATFORM_BALANCE)
 FEES = Pot(LedgerAccountKind.APPLICATION_FEES)
 REFUNDS = Pot(LedgerAccountKind.REFUNDS)
+INCOME = Pot(LedgerAccountKind.SUBSCRIPTION_INCOME)
+RECEIVABLES = Pot(LedgerAccountKind.RECEIVABLES)
+UNCOLLECTIBLE = Pot(LedgerAccountKind.UNCOLLECTIBLE)
 
 
 def host_balance(host_id: UUID) -> Pot:

@@ -165,6 +165,7 @@ class InvoiceFacts:
     payments: tuple[InvoicePaymentFacts, ...]
     lines: tuple[LineFacts, ...]
     has_more_lines: bool
+    has_more_payments: bool
 
     @property
     def payment(self) -> InvoicePaymentFacts | None:
@@ -198,7 +199,8 @@ class InvoiceFacts:
         parent = (body.get("parent") or {}).get("subscription_details") or {}
         times = body.get("status_transitions") or {}
         lines = body.get("lines") or {}
-        payments = (InvoicePaymentFacts.parse(payment) for payment in (body.get("payments") or {}).get("data") or [])
+        paid_with = body.get("payments") or {}
+        payments = (InvoicePaymentFacts.parse(payment) for payment in paid_with.get("data") or [])
         credited = (body.get("pre_payment_credit_notes_amount") or 0) + (
             body.get("post_payment_credit_notes_amount") or 0
         )
@@ -233,4 +235,5 @@ class InvoiceFacts:
             payments=tuple(payment for payment in payments if payment is not None),
             lines=tuple(LineFacts.parse(line) for line in lines.get("data") or []),
             has_more_lines=bool(lines.get("has_more")),
+            has_more_payments=bool(paid_with.get("has_more")),
         )

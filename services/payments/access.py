@@ -41,7 +41,8 @@ async def lock_for_host(connection: AnyConnection, viewer: Viewer, payment_id: U
     """
     record = await _visible(connection, viewer, payment_id)
     if viewer.role is Role.USER and record["host_external_id"] != viewer.external_id:
-        raise Forbidden("Only the host of the activity may do this.")
+        whose = "host of the activity" if record["host_external_id"] is not None else "platform"
+        raise Forbidden(f"Only the {whose} may do this.")
     return from_record(Payment, record), record["xid"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from models.payments import Payment, PaymentStatus
+from models.payments import ChargeModel, Payment, PaymentStatus
 from models.rsvps import RsvpStatus
 from services.errors import Forbidden, InvalidInput, InvalidState, OperationInProgress
 from services.fees import fee_for_capture
@@ -113,11 +113,13 @@ async def cancel_payment(
 
 
 def require_cancelable(payment: Payment) -> None:
-    """Refuse to cancel what has taken money, is canceled, or is with the bank.
+    """Refuse to cancel what has taken money, is canceled, or is with the bank, and what Stripe collects by itself.
 
     Raises: InvalidState.
     """
     _require(payment, "This payment has been made: it can be refunded.", holds=not payment.status.is_captured)
+    collected = payment.charge_model is ChargeModel.PLATFORM
+    _require(payment, "This pays for a subscription. Cancel the subscription instead.", holds=not collected)
     _require(payment, "This payment cannot be canceled.", holds=payment.status.can_be_canceled)
 
 

@@ -9,10 +9,10 @@ import structlog
 
 from models.base import from_record
 from models.money import Money
-from models.payments import Payment, PaymentAttempt, PaymentStatus
+from models.payments import Payment, PaymentAttempt
 from models.sets import insert_rows
 from services.payments.facts import ChargeFacts, IntentFacts
-from services.payments.intents import fetch_facts, settle
+from services.payments.intents import fetch_facts, says_nothing_new, settle
 from services.payments.settlement import attempt_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ async def payment_intent_changed(services: Services, event: WebhookEvent) -> Non
     if payment is None:
         log.info("payments.event_of_no_payment", event_type=event.type, intent=intent["id"])
         return
-    if _says_nothing_new(payment, IntentFacts.parse(intent)):
+    if says_nothing_new(payment, IntentFacts.parse(intent)):
         return
     await _settle_as_it_is(services, payment, intent["id"], event)
 
@@ -88,13 +88,3 @@ async def payment_of(services: Services, intent_id: str, thing: dict[str, Any]) 
         log.error("payments.metadata_of_another_amount", payment=str(payment.id), intent=intent_id)
         return None
     return payment
-
-
-def _says_nothing_new(payment: Payment, facts: IntentFacts) -> bool:
-    if payment.stripe_payment_intent_id is None:
-        return False
-    if payment.status.is_captured:
-        return facts.status is PaymentStatus.SUCCEEDED and payment.balance_transaction_id is not None
-    if payment.status.is_final:
-        return facts.status is not PaymentStatus.SUCCEEDED
-    return facts.status is payment.status and facts.charge_id == payment.stripe_charge_id

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from models.payments import PaymentStatus
+from services.customers import is_customer_gone
 from services.errors import CardDeclined, DomainError, HostNotReady, InvalidInput, InvalidState
 from services.lookups import find_made, made_since
 from services.operations import Answer, Answers, Refusal
 from services.payments.facts import FailureFacts, IntentFacts
 from services.payments.settlement import IntentSettlement, OperationEnd, SettledPayment
-from services.stripe_gateway import Priority, StripeCardError, StripeInvalidRequest
+from services.stripe_gateway import Priority, StripeCardError
 from services.stripe_requests import list_payment_intents, retrieve_payment_intent
 
 if TYPE_CHECKING:
@@ -68,6 +70,17 @@ async def settle(
     raise RuntimeError(f"payment {payment.id} kept changing while it was settled")
 
 
+def says_nothing_new(payment: Payment, facts: IntentFacts) -> bool:
+    """Whether a payment has settled all that these facts, without their charge, tell."""
+    if payment.stripe_payment_intent_id is None:
+        return False
+    if payment.status.is_captured:
+        return facts.status is PaymentStatus.SUCCEEDED and payment.balance_transaction_id is not None
+    if payment.status.is_final:
+        return facts.status is not PaymentStatus.SUCCEEDED
+    return facts.status is payment.status and facts.charge_id == payment.stripe_charge_id
+
+
 def error_of(refusal: Refusal) -> DomainError:
     """What Stripe's refusal of a payment means for the caller ("Error codes")."""
     error = refusal.error
@@ -110,11 +123,6 @@ def _refused_request(error: StripeError) -> DomainError:
     if code in {"amount_too_small", "amount_too_large"}:
         return InvalidInput("quantity", "Stripe does not take a payment of this amount.")
     return InvalidState("Stripe refused the payment. Nothing was charged.", state=(code or "refused").upper())
-
-
-def is_customer_gone(error: StripeError) -> bool:
-    """Whether the guest's customer was deleted at Stripe ("Error codes", resource_missing)."""
-    return isinstance(error, StripeInvalidRequest) and (error.code, error.param) == ("resource_missing", "customer")
 
 
 def intent_of(refusal: Refusal) -> dict[str, Any] | None:

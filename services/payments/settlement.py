@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 from models.base import from_record, new_id, new_row
 from models.ledger import LedgerTransactionKind
 from models.operations import Operation
-from models.payments import Payment, PaymentAllocation, PaymentAttempt, PaymentStatus
+from models.payments import ChargeModel, Payment, PaymentAllocation, PaymentAttempt, PaymentStatus
 from models.rsvps import Rsvp, RsvpStatus
 from models.sets import Writes, from_joined, joined_columns
 from services.changes import ChangeSet
 from services.fees import fee_for_capture
-from services.ledger import FEES, GUESTS, PLATFORM, LedgerBatch, host_balance
+from services.ledger import FEES, GUESTS, INCOME, PLATFORM, LedgerBatch, host_balance
 from services.operations import Answer, Ended, add_answers, add_ends
 from services.payments.history import record_change, snapshot
 
@@ -260,10 +260,12 @@ class _Batch:
         rsvp.status, rsvp.hold_expires_at = status, None
 
     def _capture(self, payment: Payment, facts: IntentFacts) -> None:
-        """Money was taken: who gets what of it, and the gross postings of a destination charge."""
+        """Money was taken: who gets what of it, and the gross postings of a destination charge or an invoice's."""
         captured = facts.received
-        # A part that was captured in Stripe's dashboard may have any fee.
-        fee = facts.charge.fee if facts.charge else fee_for_capture(payment, captured)
+        if payment.charge_model is ChargeModel.PLATFORM:
+            fee = captured
+        else:  # a part that was captured in Stripe's dashboard may have any fee
+            fee = facts.charge.fee if facts.charge else fee_for_capture(payment, captured)
         payment.captured_minor = captured.minor
         payment.platform_fee_minor = fee.minor
         payment.host_amount_minor = (captured - fee).minor
@@ -274,13 +276,19 @@ class _Batch:
         charge_id = facts.charge_id or facts.id
         charge = facts.charge
         occurred_at = charge.created_at if charge else self.now
-        if allocation is not None:
-            host = host_balance(allocation.host_id)
-            common: dict[str, Any] = {"occurred_at": occurred_at, "payment_id": payment.id}
+        common: dict[str, Any] = {"occurred_at": occurred_at, "payment_id": payment.id}
+        if allocation is not None or payment.charge_model is ChargeModel.PLATFORM:
             self.ledger.move(
                 LedgerTransactionKind.CHARGE, f"charge:{charge_id}", [(GUESTS, -captured), (PLATFORM, captured)],
                 stripe_object_id=charge_id, **common,
             )  # fmt: skip
+        if payment.charge_model is ChargeModel.PLATFORM:
+            self.ledger.move(
+                LedgerTransactionKind.INVOICE_INCOME, f"invoice_income:{charge_id}",
+                [(PLATFORM, -captured), (INCOME, captured)], stripe_object_id=charge_id, **common,
+            )  # fmt: skip
+        elif allocation is not None:
+            host = host_balance(allocation.host_id)
             self.ledger.move(
                 LedgerTransactionKind.TRANSFER, f"transfer:{charge_id}", [(PLATFORM, -captured), (host, captured)],
                 stripe_object_id=charge.transfer_id if charge else None, **common,

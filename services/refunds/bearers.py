@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from models.money import Money, rounded_share
+from models.payments import ChargeModel
 from services.fees import refund_parts_after
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Bearers:
     application_fee_refunded: Money
     """What Stripe gave the host back of the platform's fee."""
     fee_held: Money
-    """What of the fee comes out of an earlier refund that failed, ..."""
+    """What of the fee the platform holds itself: all of an invoice's, or out of an earlier refund that failed, ..."""
     host_held: Money
     """... and what of the host's part, which the platform has held since."""
     amount: Money
@@ -61,6 +62,8 @@ def bearers_of(
         owed: what the platform holds of the host's part, after refunds that failed.
     """
     zero = Money.zero(payment.currency)
+    if payment.charge_model is ChargeModel.PLATFORM:
+        return Bearers(zero, zero, fee_held=refund.amount, host_held=zero, amount=refund.amount)
     holding = [other for other in others if other.status.holds_money]
     before = sum((other.amount for other in holding), zero)
     fee_before = Money(sum(other.fee_minor for other in holding), payment.currency)

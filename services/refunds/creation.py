@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from models.base import new_id
-from models.payments import Payment
+from models.payments import ChargeModel, Payment
 from models.refunds import Refund, RefundOrigin, RefundReason, RefundStatus
 from models.sets import insert_rows, update_rows
 from services.changes import ChangeSet
@@ -96,7 +96,8 @@ async def plan_refund(
     payment.fee_refunded_minor += fee.minor
     changes = ChangeSet(operation.caller, xid)
     record_change(changes, payment, "refund.requested", before)
-    request = _request(refund, payment, operation, take_back=not await _is_held(connection, refund))
+    hosted = payment.charge_model is not ChargeModel.PLATFORM
+    request = _request(refund, payment, operation, take_back=hosted and not await _is_held(connection, refund))
     await insert_rows(connection, Refund, [refund])
     await update_rows(
         connection, Payment, [payment], ("refund_pending_minor", "fee_refunded_minor", "version", "position")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from models.base import from_record, new_id
 from models.ledger import LedgerTransactionKind
 from models.money import Money
-from models.payments import Payment, PaymentAllocation, PaymentStatus
+from models.payments import ChargeModel, Payment, PaymentAllocation, PaymentStatus
 from models.refunds import Refund, RefundOrigin, RefundStatus
 from models.sets import insert_rows, update_rows
 from services.changes import ChangeSet
-from services.ledger import FEES, GUESTS, PLATFORM, REFUNDS, LedgerBatch, host_balance, host_owed
+from services.ledger import FEES, GUESTS, INCOME, PLATFORM, REFUNDS, LedgerBatch, host_balance, host_owed
 from services.operations import finish, record_answers
 from services.payments.history import record_change, snapshot
 from services.refunds.bearers import bearers_of, lags
@@ -209,7 +209,8 @@ class _Rows:
     def _post_made(self, refund: Refund, facts: RefundFacts) -> None:
         """The platform gives the amount; the host gives it to the platform, and the platform its fee to the host.
 
-        As far as Stripe did so: the platform bears the rest, out of what it still holds from a refund that failed.
+        As far as Stripe did so: the platform bears the rest, out of what it still holds from a refund that failed. What
+        an invoice brought in is all the platform's own.
         """
         allocation = self.allocation
         owed = Money(allocation.owed_minor if allocation else 0, refund.currency)
@@ -225,6 +226,11 @@ class _Rows:
             **common,
         )  # fmt: skip
         self.ledger.settled_by(f"refund:{facts.id}", facts.balance)
+        if self.payment.charge_model is ChargeModel.PLATFORM:
+            self.ledger.move(
+                LedgerTransactionKind.INVOICE_INCOME, f"invoice_income_refund:{facts.id}",
+                [(INCOME, -refund.amount), (PLATFORM, refund.amount)], **common,
+            )  # fmt: skip
         if allocation is None:
             return
         host, taken, fee = host_balance(allocation.host_id), parts.transfer_reversed, parts.application_fee_refunded
@@ -266,6 +272,11 @@ class _Rows:
             LedgerTransactionKind.REFUND_FAILED, f"refund_failed:{facts.id}",
             [(source, -amount), (PLATFORM, amount)], **common,
         )  # fmt: skip
+        if self.payment.charge_model is ChargeModel.PLATFORM:
+            self.ledger.move(
+                LedgerTransactionKind.INVOICE_INCOME, f"invoice_income_kept:{facts.id}",
+                [(PLATFORM, -amount), (INCOME, amount)], **common,
+            )  # fmt: skip
         if self.allocation is None:
             return
         self.ledger.move(
