@@ -30,7 +30,8 @@ class Dunning(Changing):
 
     `last_failed_at` is when the last of those failed, or the first try. `next_attempt_at` is when the next is due; null
     while only the guest can help (another card, the bank's page), and after the last. `by_stripe` where Stripe's own
-    retries act on the invoice and this only follows them: then nobody here knows when they end.
+    retries act on the invoice and this only follows them: then nobody here knows when they end. `ended_as` is what
+    becomes of the subscription where it is exhausted: a value of `settings.DunningEnd`.
     """
 
     invoice: fields.OneToOneRelation[Invoice] = fields.OneToOneField(
@@ -48,6 +49,7 @@ class Dunning(Changing):
     next_attempt_at: datetime | None = fields.DatetimeField(null=True)
     ends_at: datetime | None = fields.DatetimeField(null=True)
     by_stripe = fields.BooleanField(default=False)
+    ended_as = fields.CharField(max_length=8, null=True)
     payment_method = fields.CharField(max_length=64, null=True)
     failure_code = fields.CharField(max_length=64, null=True)
     decline_code = fields.CharField(max_length=64, null=True)

@@ -181,6 +181,7 @@ class Migration(migrations.Migration):
                 ('next_attempt_at', fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
                 ('ends_at', fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
                 ('by_stripe', fields.BooleanField(default=False)),
+                ('ended_as', fields.CharField(null=True, max_length=8)),
                 ('payment_method', fields.CharField(null=True, max_length=64)),
                 ('failure_code', fields.CharField(null=True, max_length=64)),
                 ('decline_code', fields.CharField(null=True, max_length=64)),

@@ -47,7 +47,9 @@ ALTER TABLE dunnings
     ADD CONSTRAINT dunnings_status_is_known CHECK (status IN ('TRYING', 'RECOVERED', 'EXHAUSTED', 'CLOSED')),
     ADD CONSTRAINT dunnings_retries_are_not_negative CHECK (retries >= 0),
     ADD CONSTRAINT dunnings_that_ended_try_no_more CHECK (status = 'TRYING' OR next_attempt_at IS NULL),
-    ADD CONSTRAINT dunnings_of_ours_end CHECK (by_stripe = (ends_at IS NULL));
+    ADD CONSTRAINT dunnings_of_ours_end CHECK (by_stripe = (ends_at IS NULL)),
+    ADD CONSTRAINT dunnings_end_in_a_known_way CHECK (
+        ended_as IN ('cancel', 'unpaid', 'pause') AND (ended_as IS NULL OR status IN ('EXHAUSTED', 'RECOVERED')));
 ALTER TABLE payments
     DROP CONSTRAINT payments_charge_model_is_known,
     ADD CONSTRAINT payments_charge_model_is_known CHECK (
@@ -80,6 +82,7 @@ CREATE INDEX invoices_subscription ON invoices (subscription_id, id);
 CREATE INDEX credit_notes_invoice ON credit_notes (invoice_id, id);
 CREATE INDEX dunnings_due ON dunnings (next_attempt_at) WHERE status = 'TRYING' AND next_attempt_at IS NOT NULL;
 CREATE INDEX dunnings_end ON dunnings (ends_at) WHERE status = 'TRYING';
+CREATE INDEX dunnings_left_unpaid ON dunnings (id) WHERE status = 'EXHAUSTED' AND ended_as = 'unpaid';
 CREATE INDEX dunnings_subscription ON dunnings (subscription_id, id);
 CREATE INDEX payments_invoice ON payments (invoice_id) WHERE invoice_id IS NOT NULL;
 CREATE INDEX payments_subscription ON payments (subscription_id, id) WHERE subscription_id IS NOT NULL;

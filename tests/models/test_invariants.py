@@ -149,6 +149,7 @@ REFUSED = {
     "dunnings_retries_are_not_negative": "UPDATE dunnings SET retries = -1",
     "dunnings_that_ended_try_no_more": "UPDATE dunnings SET status = 'EXHAUSTED'",
     "dunnings_of_ours_end": "UPDATE dunnings SET ends_at = NULL",
+    "dunnings_end_in_a_known_way": "UPDATE dunnings SET ended_as = 'cancel'",
     "billing_reviews_one_at_a_time":
         "INSERT INTO billing_reviews (id, total, checked, repaired, failed)"
         " SELECT gen_random_uuid(), 1, 0, 0, 0 FROM generate_series(1, 2)",
