@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from itertools import count
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
 
+from models.base import from_record
+from models.payment_methods import SavedPaymentMethod
+from models.sets import update_rows
 from models.users import User
+from services.changes import ChangeSet
 from services.errors import DomainError, InvalidState
 from services.lookups import find_made, made_since
 from services.operations import (
@@ -19,6 +24,8 @@ from services.operations import (
     record_answers,
     reserve,
 )
+from services.payment_methods.history import record_change, snapshot
+from services.stripe_gateway import StripeInvalidRequest
 from services.stripe_requests import create_customer, list_customers
 
 if TYPE_CHECKING:
@@ -27,9 +34,19 @@ if TYPE_CHECKING:
     from models.operations import Operation, OperationStep
     from models.sets import AnyConnection
     from services.core import Services
+    from services.stripe_gateway import StripeError
 
 KIND = "create_customer"
 _CALLER = "system:customers"
+
+_FORGET = """
+UPDATE users SET stripe_customer_id = NULL, updated_at = now() WHERE id = $1 AND stripe_customer_id = $2
+RETURNING pg_current_xact_id()::text::bigint AS xid
+"""
+_THEIRS = """
+SELECT * FROM payment_methods WHERE user_id = $1 AND stripe_customer_id = $2 AND detached_at IS NULL
+ORDER BY id FOR NO KEY UPDATE
+"""
 
 
 async def ensure_customer(services: Services, user: User) -> str:
@@ -53,13 +70,30 @@ async def ensure_customer(services: Services, user: User) -> str:
     raise RuntimeError(f"user {user.id} has no customer after one was made")
 
 
-async def forget_customer(services: Services, user_id: UUID, customer: str) -> None:
-    """Forget a customer that was deleted at Stripe; the next payment makes another."""
-    await services.database.pool.execute(
-        "UPDATE users SET stripe_customer_id = NULL, updated_at = now() WHERE id = $1 AND stripe_customer_id = $2",
-        user_id,
-        customer,
-    )
+async def forget_customer(services: Services, user_id: UUID, customer: str, *, actor: str = _CALLER) -> None:
+    """Forget a customer that was deleted at Stripe, and what it had saved; the next payment makes another."""
+    async with services.database.transaction() as connection:
+        record = await connection.fetchrow(_FORGET, user_id, customer)
+        if record is None:
+            return
+        changes = ChangeSet(actor, record["xid"])
+        for known in await connection.fetch(_THEIRS, user_id, customer):
+            method = from_record(SavedPaymentMethod, known)
+            before = snapshot(method)
+            method.detached_at, method.is_default = services.clock(), False
+            record_change(changes, method, before)
+            await update_rows(connection, SavedPaymentMethod, [method], ("detached_at", "is_default"))
+        await changes.write(connection)
+
+
+def is_customer_gone(error: StripeError) -> bool:
+    """Whether a call was refused since the guest's customer was deleted ("Error codes", resource_missing)."""
+    return isinstance(error, StripeInvalidRequest) and (error.code, error.param) == ("resource_missing", "customer")
+
+
+def customer_in(step: OperationStep) -> str:
+    """The customer that a stored request names: the guest's own may be another by now."""
+    return parse_qs(step.body)["customer"][0]
 
 
 async def _made(services: Services, user: User, intent: Intent) -> Claimed:

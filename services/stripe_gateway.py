@@ -90,6 +90,7 @@ class StripeRefusedError(StripeError):
         self.code: str | None = error.get("code")
         self.param: str | None = error.get("param")
         self.decline_code: str | None = error.get("decline_code")
+        self.advice_code: str | None = error.get("advice_code")
         self.payment_intent: dict[str, Any] | None = error.get("payment_intent")
 
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
 
 from models.activities import Activity
 from models.operations import OperationStep
 from models.payments import Payment, PaymentAllocation
 from models.users import User
-from services.customers import ensure_customer, forget_customer
+from services.customers import customer_in, ensure_customer, forget_customer, is_customer_gone
 from services.errors import InvalidInput
 from services.fees import check_quantity
 from services.operations import Intent, PlannedStep, Refusal, Reserved
-from services.payments.intents import find_intent, is_customer_gone, settle_answer
+from services.payments.intents import find_intent, settle_answer
 from services.payments.reservation import CREATE_INTENT, PaymentReservation, intent_request
 from services.payments.result import PaymentResult, result_of
 from services.return_urls import allowed_return_url
@@ -133,15 +132,10 @@ class PayForActivity:
         if isinstance(answer, Refusal) and is_customer_gone(answer.error):
             step = await OperationStep.filter(operation_id=operation.id, step=CREATE_INTENT).order_by("attempt").first()
             if step is not None:
-                await forget_customer(services, payment.payer_id, _customer_in(step))
+                await forget_customer(services, payment.payer_id, customer_in(step))
         return (await settle_answer(services, operation, payment, CREATE_INTENT, answers)).ended
 
     async def find(self, services: Services, operation: Operation, step: OperationStep) -> dict[str, Any] | None:
         """The payment intent among those of the guest's customer."""
         payment = await Payment.get(id=operation.subject_id)
-        return await find_intent(services, payment, operation, customer=_customer_in(step))
-
-
-def _customer_in(step: OperationStep) -> str:
-    """The customer that a stored request names: the guest's own may be another by now."""
-    return parse_qs(step.body)["customer"][0]
+        return await find_intent(services, payment, operation, customer=customer_in(step))
