@@ -9,6 +9,7 @@ from sandbox.errors import Json, invalid
 from sandbox.ids import random_text
 from sandbox.subscriptions.periods import Anchor, Cycle
 from sandbox.subscriptions.proration import Debit
+from sandbox.work import visible
 
 if TYPE_CHECKING:
     from sandbox.work import Work
@@ -94,6 +95,16 @@ def items_of(subscription: Json) -> list[Json]:
     return items
 
 
+def shown_items(work: Work, subscription: Json) -> Json:
+    """The items as an answer shows them, with what their prices are called now."""
+    items = []
+    for item in items_of(subscription):
+        price = work.any(item["price"]["id"])
+        now = visible(price) if price is not None and not price.get("deleted") else item["price"]
+        items.append({**item, "plan": plan_of(now), "price": now})
+    return {**subscription["items"], "data": items}
+
+
 def put_items(subscription: Json, items: list[Json]) -> None:
     """Give a subscription these items."""
     subscription["items"] = item_list(subscription["id"], items)
@@ -137,7 +148,7 @@ def set_period(item: Json, period: tuple[int, int]) -> None:
 
 def period_end(subscription: Json) -> int:
     """When the first of the items' periods ends."""
-    return min(item["current_period_end"] for item in items_of(subscription))
+    return min(int(item["current_period_end"]) for item in items_of(subscription))
 
 
 def debit_of(subscription: Json, item_id: str) -> Debit | None:

@@ -75,7 +75,7 @@ def change(work: Work, subscription: Json, wanted: Change) -> Outcome:
         credit for item in bodies.items_of(before) if (credit := charges.unused(work, before, item, at)) is not None
     ]
     if wanted.items is not None:
-        bodies.put_items(subscription, _changed_items(work, subscription, wanted.items))
+        bodies.put_items(subscription, changed_items(work, subscription, wanted.items))
         items.check(subscription, bodies.items_of(subscription))
     if not _is_billed(subscription):
         _move_trial(work, subscription, wanted)
@@ -110,7 +110,11 @@ def _is_billed(subscription: Json) -> bool:
     return subscription["status"] in bodies.RUNNING
 
 
-def _changed_items(work: Work, subscription: Json, wanted: list[Json]) -> list[Json]:
+def changed_items(work: Work, subscription: Json, wanted: list[Json]) -> list[Json]:
+    """The items that a subscription has after an update of `items`; the subscription itself stays as it is.
+
+    Raises: ApiError for an item that is not there, or a price that cannot be.
+    """
     kept = {item["id"]: item for item in copied(subscription["items"])["data"]}
     added = []
     for index, entry in enumerate(wanted):

@@ -9,19 +9,23 @@ from sandbox.errors import Json, invalid, missing_param
 from sandbox.operations import Call, refuse_both
 from sandbox.resources import customers, setup_intents
 from sandbox.subscriptions import bodies, changing, charges, invoicing, items, lifecycle, periods, settings, timers
-from sandbox.work import Work
 
 if TYPE_CHECKING:
     from sandbox.subscriptions.charges import Charge
+    from sandbox.work import Work
 
 _RANGES: Final = {"day_of_month": (1, 31), "hour": (0, 23), "minute": (0, 59), "month": (1, 12), "second": (0, 59)}
 
 
-def create(work: Work, params: Json, *, api_version: str = "") -> Json:
+def create(
+    work: Work, params: Json, *, api_version: str = "", schedule: str | None = None, mode: Json | None = None
+) -> Json:
     """A new subscription, its first invoice, and what came of paying that.
 
     Args:
         params: of "Create a subscription".
+        schedule: whose subscription it is; its first invoice is then a draft for an hour.
+        mode: the schedule's `billing_mode`.
 
     Raises: ApiError for what cannot be, or cannot be paid where `error_if_incomplete` is asked for.
     """
@@ -31,15 +35,18 @@ def create(work: Work, params: Json, *, api_version: str = "") -> Json:
     now = clocks.enter(work, params["customer"])
     place = len(work.events)
     subscription = draft(work, params, now)
+    subscription.update(schedule=schedule, billing_mode=mode or subscription["billing_mode"])
     invoice_lines = begin(work, subscription, params, now)
     work.add(subscription)
     subscription["_quiet"] = True
     invoicing.add_items(work, subscription, params.get("add_invoice_items"))
-    sends = subscription["collection_method"] == "send_invoice"
-    invoice = invoicing.new_invoice(work, subscription, invoice_lines, "subscription_create", auto_advance=sends)
-    behavior = _behavior(params)
-    off_session = bool(params.get("off_session"))
-    if invoice is None or invoicing.pay_now(work, subscription, invoice, behavior, off_session=off_session):
+    advances = schedule is not None or subscription["collection_method"] == "send_invoice"
+    invoice = invoicing.new_invoice(work, subscription, invoice_lines, "subscription_create", auto_advance=advances)
+    behavior, off_session = _behavior(params), bool(params.get("off_session"))
+    if invoice is not None and schedule is not None:
+        invoicing.pay_in_an_hour(work, invoice)
+        lifecycle.begin(work, subscription)
+    elif invoice is None or invoicing.pay_now(work, subscription, invoice, behavior, off_session=off_session):
         lifecycle.begin(work, subscription)
     if subscription["status"] != "incomplete" and (invoice is None or invoice["amount_due"] == 0):
         _set_up_method(work, subscription, api_version)
@@ -121,7 +128,7 @@ def begin(work: Work, subscription: Json, params: Json, now: int) -> list[Charge
     behavior = params.get("proration_behavior") or "create_prorations"
     trial_end = _trial_end(subscription, params, now)
     anchor = _anchor(subscription, params, trial_end or now)
-    stop = _cancel_at(subscription, params, now)
+    stop = _cancel_at(params, now)
     subscription["cancel_at"] = stop
     before = _backdated(work, subscription, params, now, behavior)
     if trial_end is not None:
@@ -145,7 +152,7 @@ def begin(work: Work, subscription: Json, params: Json, now: int) -> list[Charge
     return lines
 
 
-def _cancel_at(subscription: Json, params: Json, now: int) -> int | None:
+def _cancel_at(params: Json, now: int) -> int | None:
     refuse_both(params, "cancel_at", "cancel_at_period_end")
     wanted = params.get("cancel_at")
     if not isinstance(wanted, int):

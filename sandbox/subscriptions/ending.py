@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 CLOSE_INVOICE: Final = "close_invoice"
 # As the invoices name it, which import what is here.
 _FINALIZE: Final = "finalize_invoice"
+_PHASES: Final = ("next_phase", "remind_schedule")
 
 
 def end(work: Work, subscription: Json, reason: str | None = None) -> None:
@@ -38,7 +39,7 @@ def end(work: Work, subscription: Json, reason: str | None = None) -> None:
     if was_incomplete and subscription["latest_invoice"] is not None:
         close_soon(work, subscription, subscription["latest_invoice"])
     stop_collection(work, subscription)
-    _end_schedule(work, subscription)
+    _end_schedule(work, subscription, "aborted" if reason == "payment_failed" else "canceled")
     bodies.keep_items(work, subscription)
     timers.plan(work, subscription)
     work.emit("customer.subscription.deleted", subscription)
@@ -79,11 +80,12 @@ def stop_collection(work: Work, subscription: Json) -> None:
             work.emit_updated("invoice.updated", body, before)
 
 
-def _end_schedule(work: Work, subscription: Json) -> None:
+def _end_schedule(work: Work, subscription: Json, word: str) -> None:
     id_ = subscription["schedule"]
     if id_ is None:
         return
     schedule = work.edit("subscription_schedule", id_)
     schedule.update(status="canceled", canceled_at=work.now, current_phase=None)
-    clocks.unschedule(work, "next_phase", id_)
-    work.emit("subscription_schedule.canceled", schedule)
+    for action in _PHASES:
+        clocks.unschedule(work, action, id_)
+    work.emit(f"subscription_schedule.{word}", schedule)

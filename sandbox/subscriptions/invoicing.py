@@ -1,4 +1,4 @@
-"""The invoices of a subscription: made of what it is charged, and paid as the request says ("Subscription invoices")."""
+"""A subscription's invoices: made of what it is charged, and paid as the request says ("Subscription invoices")."""
 
 from __future__ import annotations
 
@@ -98,6 +98,11 @@ def _span(wanted: Json | None, subscription: Json, default: tuple[int, int]) -> 
     return start, wanted["end"].get("timestamp") or known.get(wanted["end"]["type"], default[1])
 
 
+def pay_in_an_hour(work: Work, invoice: Json) -> None:
+    """Leave a draft alone for an hour, as Stripe does with what no request waits for."""
+    draft.schedule_finalization(work, invoice, work.now + draft.HOUR)
+
+
 def pay_now(work: Work, subscription: Json, invoice: Json, behavior: str, *, off_session: bool) -> bool:
     """Finalize a draft of this request's, and try to have it paid as `payment_behavior` says.
 
@@ -106,7 +111,7 @@ def pay_now(work: Work, subscription: Json, invoice: Json, behavior: str, *, off
     Raises: ApiError where there is nothing to pay with; card_error for `error_if_incomplete`, and nothing stays then.
     """
     if subscription["collection_method"] == "send_invoice":
-        draft.schedule_finalization(work, invoice, work.now + draft.HOUR)
+        pay_in_an_hour(work, invoice)
         return True
     if subscription["pause_collection"] is not None:
         set_aside(work, subscription, invoice)
@@ -129,7 +134,7 @@ def pay_now(work: Work, subscription: Json, invoice: Json, behavior: str, *, off
 def pay_last(work: Work, subscription: Json, invoice: Json) -> None:
     """Finalize and collect the draft of a subscription that makes no more, whatever comes of it."""
     if subscription["collection_method"] == "send_invoice":
-        draft.schedule_finalization(work, invoice, work.now + draft.HOUR)
+        pay_in_an_hour(work, invoice)
         return
     finalize.finalize(work, invoice)
     if invoice["status"] == "open":

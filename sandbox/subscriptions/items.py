@@ -29,7 +29,7 @@ def resolve_price(work: Work, wanted: Json, param: str) -> Json:
     if not wanted.get(name):
         raise missing_param(f"{param}[price]")
     price = work.get("price", wanted[name], f"{param}[{name}]")
-    if not price["active"]:
+    if not price["active"] and not wanted.get("_may_be_archived"):
         raise invalid("The price specified is inactive. This field only accepts active prices.", f"{param}[{name}]")
     if price["type"] != "recurring":
         raise invalid(

@@ -25,11 +25,8 @@ def pause(work: Work, subscription: Json, params: Json) -> None:
     _check_pause(subscription)
     before = copied(subscription)
     unused = ((params.get("bill_for") or {}).get("unused_time_from") or {}).get("type", "now")
-    for item in bodies.items_of(subscription):
-        at = item["current_period_start"] if unused == "item_current_period_start" else work.now
-        credit = charges.unused(work, subscription, item, at)
-        if unused != "none" and credit is not None:
-            charges.as_invoice_item(work, subscription, credit)
+    for credit in unused_time(work, subscription, unused):
+        charges.as_invoice_item(work, subscription, credit)
     if unused != "none":
         subscription["_debits"] = {}
     enter(work, subscription, "pause_requested")
@@ -39,6 +36,20 @@ def pause(work: Work, subscription: Json, params: Json) -> None:
             invoicing.pay_last(work, subscription, invoice)
     updating.keep(work, subscription, before)
     work.emit("customer.subscription.paused", subscription)
+
+
+def unused_time(work: Work, subscription: Json, since: str) -> list[Charge]:
+    """What is given back of the current periods: from "now", from "item_current_period_start", or "none" of it."""
+    if since == "none":
+        return []
+    found = [
+        charges.unused(
+            work, subscription, item,
+            item["current_period_start"] if since == "item_current_period_start" else work.now,
+        )
+        for item in bodies.items_of(subscription)
+    ]  # fmt: skip
+    return [credit for credit in found if credit is not None]
 
 
 def enter(work: Work, subscription: Json, why: str) -> None:

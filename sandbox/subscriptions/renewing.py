@@ -29,10 +29,9 @@ def renew(work: Work, id_: str) -> None:
     if subscription["status"] in bodies.ENDED or _end_if_due(work, subscription):
         return
     now = bodies.period_end(subscription)
-    if now > work.now:
-        return
-    due = [item for item in bodies.items_of(subscription) if item["current_period_end"] <= now]
-    _begin_periods(work, subscription, due, now)
+    due = [item for item in bodies.items_of(subscription) if item["current_period_end"] <= now <= work.now]
+    if due:
+        _begin_periods(work, subscription, due, now)
     updating.keep(work, subscription, before)
 
 
@@ -86,7 +85,8 @@ def _lacks_method(work: Work, subscription: Json) -> bool:
 def end(work: Work, id_: str) -> None:
     """The second has come at which a subscription was to end (the action `end_subscription`)."""
     subscription = _found(work, id_)
-    if subscription is not None:
+    if subscription is not None and subscription["status"] not in bodies.ENDED:
+        phases.enter_due(work, subscription)
         _end_if_due(work, subscription)
 
 
