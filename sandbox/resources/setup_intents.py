@@ -10,6 +10,7 @@ from sandbox.listing import list_objects
 from sandbox.operations import Call, Operation, new_metadata, update_metadata
 from sandbox.resources.accounts import application_of
 from sandbox.resources.payment_methods import attach, behaviour, resolve
+from sandbox.subscriptions import lifecycle
 from sandbox.work import Work, visible
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def _finish(work: Work, intent: Json) -> None:
     method["_set_up"] = True
     intent.update(status="succeeded", next_action=None, latest_attempt=_attempt(work, intent, "succeeded")["id"])
     work.emit("setup_intent.succeeded", intent)
+    lifecycle.setup_succeeded(work, intent)
 
 
 def _attempt(work: Work, intent: Json, status: str) -> Json:
