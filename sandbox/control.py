@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,12 +12,14 @@ import orjson
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandbox.errors import ApiError, Json
+from sandbox import clocks
+from sandbox.errors import ApiError, Json, missing_object
 from sandbox.expansion import shown
 from sandbox.faults import server_error
-from sandbox.resources import confirmation, onboarding, payment_intents, refunds, setup_intents
+from sandbox.invoices import policy
+from sandbox.resources import confirmation, onboarding, payment_intents, payment_methods, refunds, setup_intents
 from sandbox.test_cards import BANK_DECLINES
-from sandbox.work import Work
+from sandbox.work import Work, visible
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
 
 _Action = Callable[[Work, str, Json], Json]
 _FLUSH_S: Final = 10.0
+_SETTLED_S: Final = 30.0
+_LOOK_S: Final = 0.01
 _log: Final = logging.getLogger("sandbox")
 
 
@@ -40,6 +46,9 @@ def routes(engine: Engine, api: ApiApp) -> list[Route]:
         "/_sandbox/payment_intents/{id}/settle": _settle,
         "/_sandbox/payment_intents/{id}/expire": _expire,
         "/_sandbox/setup_intents/{id}/authenticate": _authenticate_setup,
+        "/_sandbox/payment_methods/{id}/update_card": payment_methods.update_card,
+        "/_sandbox/payment_methods/{id}/behave_as": _behave_as,
+        "/_sandbox/test_clocks/{id}/limits": _limit_clock,
         "/_sandbox/refunds/{id}/fail": _fail_refund,
         "/_sandbox/refunds/{id}/succeed": _succeed_refund,
     }
@@ -48,6 +57,8 @@ def routes(engine: Engine, api: ApiApp) -> list[Route]:
         Route("/_sandbox/requests", _guarded(control.requests), methods=["GET", "DELETE"]),
         Route("/_sandbox/webhooks", _guarded(control.webhooks), methods=["GET"]),
         Route("/_sandbox/webhooks/{what}", _guarded(control.command_webhooks), methods=["POST"]),
+        Route("/_sandbox/test_clocks/{id}/settled", _guarded(control.settled), methods=["POST"]),
+        Route("/_sandbox/billing", _guarded(control.billing), methods=["GET", "POST"]),
         Route("/_sandbox/health", _guarded(control.health), methods=["GET"]),
         *(Route(path, _guarded(control.acting(action)), methods=["POST"]) for path, action in acting.items()),
     ]
@@ -120,8 +131,34 @@ class _Control:
             if not await self._engine.deliver_again(id_):
                 raise ApiError(f"No such event: '{id_}'", status=404, code="resource_missing")
 
+    async def billing(self, request: Request) -> Json:
+        """How the account retries what could not be collected."""
+        store = self._engine.store
+        if request.method == "POST":
+            policy.change(store, await _json(request))
+            await store.committed()
+        return policy.policy(store).as_json()
+
     async def health(self, request: Request) -> Json:
         return {"status": "ok", "objects": self._engine.store.statistics()}
+
+    async def settled(self, request: Request) -> Json:
+        """Wait until a test clock has arrived, and all that is held of webhooks has been taken."""
+        id_, deliveries = request.path_params["id"], self._engine.deliveries
+        latest = time.monotonic() + _SETTLED_S
+        while True:
+            row = self._engine.store.row(id_)
+            if row is None or not row.listed or row.kind != clocks.KIND:
+                raise missing_object(clocks.KIND, id_, "id", in_path=True)
+            is_there = row.body["status"] != "advancing" and not self._engine.is_moving(id_)
+            if is_there and (deliveries.is_paused or not deliveries.pending):
+                return visible(row.body)
+            if time.monotonic() > latest:
+                raise ApiError(
+                    f"The test clock is {row.body['status']}, and {deliveries.pending} webhooks are not delivered.",
+                    status=504,
+                )
+            await asyncio.sleep(_LOOK_S)
 
     def acting(self, action: _Action) -> Callable[[Request], Awaitable[Json]]:
         async def endpoint(request: Request) -> Json:
@@ -198,6 +235,20 @@ def _expire(work: Work, id_: str, _params: Json) -> Json:
     intent = work.edit("payment_intent", id_)
     payment_intents.cancel_intent(work, intent, "automatic")
     return intent
+
+
+def _behave_as(work: Work, id_: str, params: Json) -> Json:
+    return payment_methods.behave_as(work, id_, params.get("test"))
+
+
+def _limit_clock(work: Work, id_: str, params: Json) -> Json:
+    """Stripe's limits on a clock, for tests that need more than it allows."""
+    for name, limit in params.items():
+        if name not in clocks.LIMITS or not isinstance(limit, int):
+            raise ApiError(f"There are {' and '.join(clocks.LIMITS)}, which are numbers.")
+    work.get(clocks.KIND, id_, "id", in_path=True)
+    work.edit(clocks.KIND, id_)["_limits"].update(params)
+    return work.get(clocks.KIND, id_)
 
 
 def _fail_refund(work: Work, id_: str, params: Json) -> Json:

@@ -15,11 +15,14 @@ from sandbox import clocks, discounts
 from sandbox.delivery import Deliveries
 from sandbox.errors import ApiError, Json
 from sandbox.faults import Faults
-from sandbox.resources import confirmation, onboarding, payment_intents, refunds
+from sandbox.invoices import close, collect, draft, settle
+from sandbox.resources import confirmation, onboarding, payment_intents, refunds, test_clocks
 from sandbox.resources.account_bodies import platform_body
 from sandbox.resources.payment_methods import behaviour
 from sandbox.resources.webhook_endpoints import make, wants
 from sandbox.store import Row, Store, Timer
+from sandbox.subscriptions import phases, renewing, schedules, timers
+from sandbox.subscriptions.reminding import remind_upcoming
 from sandbox.work import Origin, Work
 
 if TYPE_CHECKING:
@@ -70,7 +73,7 @@ class Engine:
         self._endpoints: dict[str, list[Json]] = {}
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_set = asyncio.Event()
-        self._advancing: set[asyncio.Task[None]] = set()
+        self._moving: dict[str, asyncio.Task[None]] = {}
         self.base_url = options.public_url or ""
 
     @contextlib.asynccontextmanager
@@ -81,10 +84,13 @@ class Engine:
         for timer in self.store.timers():
             heapq.heappush(self._timers, (timer.due, timer.id, timer))
         tasks = [asyncio.create_task(self.deliveries.run()), asyncio.create_task(self._keep_time())]
+        # After the deliveries have taken up what was left: what is made from here on comes to them as well.
+        for clock in self.store.clocks():
+            self._move(clock)
         try:
             yield
         finally:
-            tasks += self._advancing
+            tasks += self._moving.values()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -143,6 +149,8 @@ class Engine:
             timer = self.store.add_timer(made.due, made.account, made.action, made.subject, made.clock)
             if made.clock == "":
                 timers.append(timer)
+            else:
+                self._move(made.clock)
         if any(row.kind == "webhook_endpoint" for row in work.rows.values()):
             self._endpoints.pop(work.platform, None)
         await self.store.committed()
@@ -195,9 +203,7 @@ class Engine:
 
     async def _ring(self, timer: Timer) -> None:
         if timer.action == clocks.START:
-            task = asyncio.create_task(self._advance(timer))
-            self._advancing.add(task)
-            task.add_done_callback(self._advancing.discard)
+            self._move(timer.subject)
             return
         # What was scheduled for a date may have been called off.
         if timer.clock is not None and not self.store.has_timer(timer.id):
@@ -215,20 +221,32 @@ class Engine:
         self.store.forget_timer(timer.id)
         await self.finish(work)
 
-    async def _advance(self, started: Timer) -> None:
-        """Do what is due by a clock, one after the other, until the clock is where it was to go."""
-        id_ = started.subject
-        while (row := self.store.row(id_)) is not None and row.body.get("status") == "advancing":
-            work = self._work_of(row.account)
-            timer = self.store.first_timer(id_, clocks.target_of(row.body))
-            if timer is None:
-                clocks.arrive(work, id_)
-            else:
-                work = self._act_in_time_of(id_, timer, work)
-                self.store.forget_timer(timer.id)
-            await self.finish(work)
-        self.store.forget_timer(started.id)
-        await self.store.committed()
+    def _move(self, clock: str) -> None:
+        """Have all happen that is due by a clock, unless that is under way."""
+        if clock not in self._moving:
+            self._moving[clock] = asyncio.create_task(self._keep_time_of(clock))
+
+    def is_moving(self, clock: str) -> bool:
+        """Whether something that is due by a clock is yet to happen."""
+        return clock in self._moving
+
+    async def _keep_time_of(self, id_: str) -> None:
+        """Do what is due by a clock, one after the other, until it is where it was to go."""
+        try:
+            while (row := self.store.row(id_)) is not None and row.listed:
+                work, status = self._work_of(row.account), row.body["status"]
+                until = clocks.target_of(row.body) if status == "advancing" else row.body["frozen_time"]
+                timer = self.store.first_timer(id_, until)
+                if timer is not None:
+                    work = self._act_in_time_of(id_, timer, work)
+                    self.store.forget_timer(timer.id)
+                elif status == "advancing":
+                    clocks.arrive(work, id_)
+                else:
+                    break
+                await self.finish(work)
+        finally:
+            del self._moving[id_]
 
     def _act_in_time_of(self, clock: str, timer: Timer, work: Work) -> Work:
         clocks.move(work, clock, int(timer.due))
@@ -277,5 +295,14 @@ ACTIONS: Final[dict[str, Callable[[Work, str], None]]] = {
     "fail_refund": _fail_refund,
     "expire_authorization": _expire,
     "pass_deadline": onboarding.pass_deadline,
+    "delete_test_clock": test_clocks.expire,
     "end_discount": discounts.end,
+    draft.FINALIZE: collect.advance,
+    settle.RETRY: collect.retry,
+    settle.DUE: collect.fall_due,
+    settle.RELEASE: close.release,
+    timers.REMIND_UPCOMING: remind_upcoming,
+    phases.NEXT: schedules.next_phase,
+    phases.EXPIRING: schedules.remind,
+    **renewing.ACTIONS,
 }

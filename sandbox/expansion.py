@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from sandbox import discounts
 from sandbox.errors import Json, invalid
 from sandbox.listing import as_list
+from sandbox.resources import coupons, price_bodies
+from sandbox.subscriptions import bodies
 from sandbox.work import Work, visible
 
 if TYPE_CHECKING:
@@ -32,6 +35,12 @@ EXPANDABLE: Final[dict[str, frozenset[str]]] = {
         "payment_method": "customer",
         "setup_intent": "application customer latest_attempt mandate on_behalf_of payment_method single_use_mandate",
         "setup_attempt": "customer on_behalf_of payment_method setup_intent",
+        "subscription": "application customer default_payment_method default_source default_tax_rates discounts"
+        " latest_invoice on_behalf_of pending_setup_intent schedule test_clock transfer_data.destination",
+        "subscription_item": "discounts tax_rates",
+        "subscription_schedule": "application customer default_settings.default_payment_method"
+        " phases.default_payment_method phases.discounts.coupon phases.discounts.discount phases.items.plan"
+        " phases.items.price subscription test_clock",
         "invoice": "account_tax_ids application confirmation_secret customer default_payment_method default_source"
         " discounts from_invoice.invoice issuer.account last_finalization_error.payment_method latest_revision"
         " on_behalf_of parent.subscription_details.subscription payments test_clock total_discount_amounts.discount"
@@ -42,8 +51,14 @@ EXPANDABLE: Final[dict[str, frozenset[str]]] = {
         "invoice_payment": "invoice payment.charge payment.payment_intent",
         "credit_note": "customer customer_balance_transaction discount_amounts.discount invoice refunds.refund",
         "credit_note_line_item": "discount_amounts.discount tax_rates",
-        "customer": "default_source invoice_settings.default_payment_method sources subscriptions tax_ids tax"
-        " test_clock cash_balance",
+        "customer": "cash_balance default_source discount.promotion_code discount.source.coupon invoice_credit_balance"
+        " invoice_settings.default_payment_method sources subscriptions tax tax_ids test_clock",
+        "customer_balance_transaction": "credit_note customer invoice",
+        "product": "default_price tax_code",
+        "price": "currency_options product tiers",
+        "coupon": "applies_to currency_options",
+        "promotion_code": "customer promotion promotion.coupon restrictions",
+        "discount": "customer promotion_code source.coupon",
         "account": "settings.branding.icon settings.branding.logo",
         "bank_account": "account customer",
         "capability": "account",
@@ -135,11 +150,45 @@ def _confirmation_secret(work: Work, invoice: Json) -> Json | None:
     return None
 
 
+def _subscriptions(work: Work, customer: Json) -> Json:
+    link = ("customer", customer["id"])
+    on = [
+        shown(work, one) for one in work.listed("subscription", account=work.owner(customer["id"]), link=link)
+        if one["status"] not in ("canceled", "incomplete_expired")
+    ]  # fmt: skip
+    url = f"/v1/customers/{customer['id']}/subscriptions"
+    return as_list(on[:10], url, has_more=len(on) > 10, total_count=len(on))
+
+
+def _hidden(name: str) -> Callable[[Work, Json], Json | None]:
+    """What is stored under a hidden name: an answer may hold the object without it."""
+
+    def include(work: Work, body: Json) -> Json | None:
+        return (work.any(body["id"]) or {}).get(name)
+
+    return include
+
+
+def _price_options(work: Work, price: Json) -> Json | None:
+    stored = work.any(price["id"])
+    return None if stored is None else price_bodies.shown_options(stored)
+
+
+def _coupon_options(work: Work, coupon: Json) -> Json | None:
+    stored = work.any(coupon["id"])
+    return None if stored is None or stored.get("deleted") else coupons.shown_options(stored)
+
+
 # What an answer has only where it is asked for; the rest of the fields are there, or name what they stand for.
 _INCLUDED: Final[dict[tuple[str, str], Callable[[Work, Json], Json | None]]] = {
     ("charge", "refunds"): _refunds,
     ("invoice", "payments"): _payments,
     ("invoice", "confirmation_secret"): _confirmation_secret,
+    ("customer", "subscriptions"): _subscriptions,
+    ("customer", "invoice_credit_balance"): _hidden("_balances"),
+    ("coupon", "applies_to"): _hidden("_applies_to"),
+    ("coupon", "currency_options"): _coupon_options,
+    ("price", "currency_options"): _price_options,
 }
 
 
@@ -150,7 +199,13 @@ def shown(work: Work, body: Json) -> Json:
         return {**body, "data": [shown(work, item) for item in body["data"]]}
     answer = visible(body)
     if kind == "balance_transaction":
-        answer["status"] = "available" if body["available_on"] <= work.now else "pending"
+        answer["status"] = "available" if body["available_on"] <= work.wall else "pending"
+    elif kind == "coupon" and "valid" in body:
+        answer["valid"] = discounts.is_valid(body, work.now)
+    elif kind == "subscription":
+        answer["items"] = bodies.shown_items(work, body)
+    elif kind == "promotion_code":
+        answer["active"] = discounts.is_active(work, body)
     return answer
 
 

@@ -51,14 +51,19 @@ class SavedAnswer:
 
 @dataclass(frozen=True, slots=True)
 class EventRow:
-    """An event as it is delivered; `kept` is the real time of it, `created` may be a test clock's."""
+    """An event as it is delivered.
+
+    Attributes:
+        created: when it happened, in real time.
+        clock_time: what it says itself, where that is a test clock's time.
+    """
 
     id: str
     account: str
     type: str
     created: int
     body: bytes
-    kept: int
+    clock_time: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,7 @@ class Store:
         self._sql.executescript(INDEXES)
         # As long as Stripe keeps them: keys for a day, events for thirty.
         self._sql.execute("DELETE FROM answers WHERE created < unixepoch() - 86400")
-        self._sql.execute("DELETE FROM events WHERE coalesce(kept, created) < unixepoch() - 30 * 86400")
+        self._sql.execute("DELETE FROM events WHERE created < unixepoch() - 30 * 86400")
         self._cache: OrderedDict[str, Row] = OrderedDict()
         self._committing: asyncio.Future[None] | None = None
         # Written together before the next commit, or before they are read.
@@ -159,8 +164,8 @@ class Store:
         if events:
             first = self._event_seq - len(events) + 1
             self._sql.executemany(
-                "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [(seq, e.id, e.account, e.type, e.created, e.body, e.kept) for seq, e in enumerate(events, first)],
+                "INSERT INTO events (seq, id, account, type, created, body, clock_time) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [(n, e.id, e.account, e.type, e.created, e.body, e.clock_time) for n, e in enumerate(events, first)],
             )
         if answers:
             self._sql.executemany(
@@ -278,7 +283,7 @@ class Store:
         """An event by its id."""
         self._flush()
         record = self._sql.execute(
-            "SELECT id, account, type, created, body, coalesce(kept, created) FROM events WHERE id = ?", (id_,)
+            "SELECT id, account, type, created, body, clock_time FROM events WHERE id = ?", (id_,)
         ).fetchone()
         return EventRow(*record) if record else None
 
@@ -286,10 +291,10 @@ class Store:
         self, account: str, *, globs: Sequence[str] = (), after: str | None = None, newest_first: bool = True,
         created: tuple[int, int] = (0, 2**53), kept_since: int = 0, limit: int = 100,
     ) -> list[EventRow]:  # fmt: skip
-        """An account's events in order, of types that match any of the patterns.
+        """An account's events in the order in which they happened, of types that match any of the patterns.
 
         Args:
-            created: the first and the last second, both included, in the events' own time.
+            created: the first and the last second, both included, as the events themselves say.
             kept_since: in real time.
         """
         self._flush()
@@ -298,11 +303,17 @@ class Store:
         if after is not None:
             cursor = self._sql.execute("SELECT created, seq FROM events WHERE id = ?", (after,)).fetchone() or cursor
         matching = f"AND ({' OR '.join('type GLOB ?' for _ in globs)})" if globs else ""
+        # Without clocks, as almost always, the two ranges are one, which the index finds.
+        first, last, by_clock = max(created[0], kept_since), created[1], ""
+        clock_range: tuple[int, ...] = ()
+        if self._sql.execute("SELECT 1 FROM events WHERE clock_time IS NOT NULL LIMIT 1").fetchone():
+            first, last, by_clock = kept_since, 2**53, "AND coalesce(clock_time, created) BETWEEN ? AND ?"
+            clock_range = created
         records = self._sql.execute(
-            "SELECT id, account, type, created, body, coalesce(kept, created) AS since FROM events"
-            f" WHERE account = ? AND created BETWEEN ? AND ? AND (created, seq) {before} (?, ?) AND since >= ?"
-            f" {matching} ORDER BY created {order}, seq {order} LIMIT ?",
-            (account, *created, *cursor, kept_since, *globs, limit),
+            "SELECT id, account, type, created, body, clock_time FROM events WHERE account = ?"
+            f" AND created BETWEEN ? AND ? {by_clock} AND (created, seq) {before} (?, ?) {matching}"
+            f" ORDER BY created {order}, seq {order} LIMIT ?",
+            (account, first, last, *clock_range, *cursor, *globs, limit),
         )
         return [EventRow(*record) for record in records]
 
@@ -361,6 +372,10 @@ class Store:
             "SELECT * FROM timers WHERE clock = ? AND due <= ? ORDER BY due, id LIMIT 1", (clock, until)
         ).fetchone()
         return Timer(*record) if record else None
+
+    def clocks(self) -> list[str]:
+        """The test clocks by which something is yet to happen."""
+        return [clock for (clock,) in self._sql.execute("SELECT DISTINCT clock FROM timers WHERE clock > ''")]
 
     def forget_timer(self, id_: int) -> None:
         """It has happened."""

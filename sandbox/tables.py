@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS links (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS events (
     seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL, type TEXT NOT NULL,
-    created INTEGER NOT NULL, body BLOB NOT NULL, kept INTEGER
+    created INTEGER NOT NULL, body BLOB NOT NULL, clock_time INTEGER
 );
 CREATE INDEX IF NOT EXISTS events_in_order ON events (account, created, seq);
 CREATE TABLE IF NOT EXISTS deliveries (
@@ -39,10 +39,12 @@ CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WI
 """
 
 # Columns that tables of earlier versions lack.
-ADDED: Final = (("events", "kept", "INTEGER"), ("timers", "clock", "TEXT"))
+ADDED: Final = (("events", "clock_time", "INTEGER"), ("timers", "clock", "TEXT"))
 
-# Of timers that were made for a date: the clock is empty for real time. Banks' delays have none, and cost nothing here.
+# Timers that were made for a date, whose clock is empty for real time, and events of a clock's time. All others have
+# NULL there, and cost nothing here.
 INDEXES: Final = """
+CREATE INDEX IF NOT EXISTS events_of_clocks ON events (clock_time) WHERE clock_time IS NOT NULL;
 CREATE INDEX IF NOT EXISTS timers_by_clock ON timers (clock, due, id) WHERE clock IS NOT NULL;
 CREATE INDEX IF NOT EXISTS timers_by_subject ON timers (subject, action) WHERE clock IS NOT NULL;
 """
@@ -62,7 +64,10 @@ LINKS: Final[dict[str, tuple[str, ...]]] = {
     "customer": ("test_clock",),
     "customer_balance_transaction": ("customer",),
     "price": ("product", "lookup_key"),
-    "promotion_code": ("code", "customer"),
+    "promotion_code": ("_code", "customer"),
+    "subscription": ("customer",),
+    "subscription_item": ("subscription",),
+    "subscription_schedule": ("customer",),
     "invoice": ("customer", "_subscription"),
     "invoiceitem": ("invoice", "customer"),
     "invoice_payment": ("invoice", "_payment_intent"),

@@ -183,7 +183,8 @@ class Work:
             request={"id": self.origin.request_id, "idempotency_key": self.origin.idempotency_key},
             type=type_,
         )
-        self.events.append(EventRow(id_, owner, type_, self.now, orjson.dumps(event), self.wall))
+        clock_time = self.now if self.now != self.wall else None
+        self.events.append(EventRow(id_, owner, type_, self.wall, orjson.dumps(event), clock_time))
 
     def emit_updated(self, type_: str, body: Json, before: Json, *, account: str | None = None) -> None:
         """An `.updated` event, if anything that shows has changed."""

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from sandbox import test_cards
+from sandbox import clocks, test_cards
 from sandbox.errors import ApiError, Json, invalid, missing_object, missing_param
 from sandbox.ids import new_id
 from sandbox.listing import list_objects
 from sandbox.operations import Call, Operation, new_metadata, update_metadata
 from sandbox.resources.bodies import address as no_address
+from sandbox.subscriptions import lifecycle
 from sandbox.work import Work, copied
 
 if TYPE_CHECKING:
@@ -246,11 +247,62 @@ def detach(call: Call) -> Json:
         )
     body = work.edit("payment_method", method["id"])
     customer = body["customer"]
+    clocks.enter(work, customer, modifies=False)
     body["customer"], body["_used"] = None, True
     work.emit("payment_method.detached", body, previous={"customer": customer})
     owner = work.find("customer", customer)
     if owner is not None and owner["invoice_settings"]["default_payment_method"] == body["id"]:
-        work.edit("customer", customer)["invoice_settings"]["default_payment_method"] = None
+        edited = work.edit("customer", customer)
+        before = copied(edited)
+        edited["invoice_settings"]["default_payment_method"] = None
+        work.emit_updated("customer.updated", edited, before)
+    lifecycle.method_detached(work, body["id"], customer)
+    return body
+
+
+def update_card(work: Work, id_: str, card: Json) -> Json:
+    """The network tells of a card that was replaced: it expires later, or has another number ("Automatic updates").
+
+    Args:
+        card: `exp_month`, `exp_year`, `last4`, as far as they change; what is over is taken as well.
+
+    Raises: ApiError for what is no card that is saved to a customer, or no such date.
+    """
+    work.get("payment_method", id_, "payment_method")
+    body = work.edit("payment_method", id_)
+    if body["type"] != "card" or body["customer"] is None:
+        raise invalid("Only a card that is saved to a customer is updated.")
+    before = copied(body)
+    for name in ("exp_month", "exp_year"):
+        if not isinstance(card.get(name, 1), int):
+            raise invalid(f"{name} is a number.", name)
+    last4 = card.get("last4", body["card"]["last4"])
+    if not 1 <= card.get("exp_month", 1) <= 12 or not 1970 <= card.get("exp_year", 1970) <= 9999:
+        raise invalid("There is no such month.", "exp_month")
+    if not isinstance(last4, str) or not last4.isdigit() or len(last4) != 4:
+        raise invalid("last4 has four digits.", "last4")
+    body["card"].update({name: card[name] for name in ("exp_month", "exp_year", "last4") if name in card})
+    if last4 != before["card"]["last4"]:
+        body["card"]["fingerprint"] = sha256(f"{before['card']['fingerprint']} {last4}".encode()).hexdigest()[:16]
+    clocks.enter(work, body["customer"], modifies=False)
+    work.emit_updated("payment_method.automatically_updated", body, before)
+    return body
+
+
+def behave_as(work: Work, id_: str, test: object) -> Json:
+    """From now on a saved method does what a test value does, and shows what it showed before.
+
+    Args:
+        test: a test id of the same type, as `pm_card_chargeCustomerFail`.
+
+    Raises: ApiError for what is none.
+    """
+    work.get("payment_method", id_, "payment_method")
+    body = work.edit("payment_method", id_)
+    method = test_cards.by_token(test, "pm_") if isinstance(test, str) else None
+    if method is None or method.type != body["type"]:
+        raise invalid(f"test is a test id of the type {body['type']}, as pm_card_visa is of card.", "test")
+    body["_test"] = method.name
     return body
 
 

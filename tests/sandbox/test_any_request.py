@@ -70,8 +70,9 @@ def names_of(operation: Operation) -> tuple[list[str], list[str]]:
     """The parameters that it takes, and those that it needs."""
     if operation.params is None:
         return ["expand"], []
-    name = "".join(part.title() for part in operation.params.split("_")) + "Params"
-    params = getattr(importlib.import_module(f"{stripe.params.__name__}._{operation.params}_params"), name)
+    package, _, own = f"{stripe.params.__name__}.{operation.params}".rpartition(".")
+    name = "".join(part.title() for part in own.split("_")) + "Params"
+    params = getattr(importlib.import_module(f"{package}._{own}_params"), name)
     return list(params.__annotations__) or ["expand"], list(params.__required_keys__)
 
 
@@ -86,10 +87,21 @@ async def things(api: InProcess, app: SandboxApp) -> dict[str, str]:
     intent = await api.made("/v1/payment_intents", **PAID, **connected)
     charge = (await api.ask("GET", f"/v1/charges/{intent['latest_charge']}"))[1]
     refund = await api.made("/v1/refunds", payment_intent=intent["id"], amount=100)
+    clock = await api.made("/v1/test_helpers/test_clocks", frozen_time=2_000_000_000)
+    customer = await api.made("/v1/customers", test_clock=clock["id"], balance=-500)
+    moved = (await api.ask("GET", f"/v1/customers/{customer['id']}/balance_transactions"))[1]["data"][0]
+    method = await api.made("/v1/payment_methods/pm_card_visa/attach", customer=customer["id"])
+    product = await api.made("/v1/products", name="Club")
+    priced = {"currency": "usd", "unit_amount": 1_000, "recurring[interval]": "month"}
+    coupon = await api.made("/v1/coupons", percent_off="12.5")
+    code = await api.made("/v1/promotion_codes", **{"promotion[type]": "coupon", "promotion[coupon]": coupon["id"]})
     return {
-        "account": account["id"], "customer": (await api.made("/v1/customers"))["id"], "intent": intent["id"],
+        "account": account["id"], "customer": customer["id"], "intent": intent["id"],
         "charge": charge["id"], "refund": refund["id"], "transfer": charge["transfer"],
         "fee": charge["application_fee"], "id": charge["balance_transaction"], "nothing": "nope",
+        "test_clock": clock["id"], "transaction": moved["id"], "payment_method": method["id"],
+        "product": product["id"], "price": (await api.made("/v1/prices", product=product["id"], **priced))["id"],
+        "coupon": coupon["id"], "promotion_code": code["id"],
     }  # fmt: skip
 
 

@@ -85,7 +85,7 @@ async def test_events_are_listed_by_type_and_time(stripe_api):
     assert {event.type.split(".")[0] for event in (await listed({"type": "payment_intent.*"})).data} == {
         "payment_intent"
     }
-    assert (await listed({"created": {"gte": intent.created + 1_000}})).data == []
+    assert (await listed({"created": {"gte": 10**10}})).data == []
     first = (await listed({"limit": 3})).data
     after = (await listed({"limit": 1, "starting_after": first[0].id})).data
     assert after[0].id == first[1].id
