@@ -104,8 +104,8 @@ def retry(work: Work, invoice_id: str) -> None:
     if not settle.is_retried(invoice) or (invoice["next_payment_attempt"] or work.now + 1) > work.now:
         return
     invoice["_is_retry"] = True
-    declined = invoice.get("_declined") or {}
-    if declined.get("code") in HARD_DECLINES and declined.get("payment_method") == default_method(work, invoice):
+    declined = invoice.get("_declined") or {"codes": (), "payment_method": None}
+    if HARD_DECLINES & set(declined["codes"]) and declined["payment_method"] == default_method(work, invoice):
         settle.not_tried(work, invoice)
         return
     collect(work, invoice)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, Final
 
 from sandbox import API_VERSION, clocks, money
@@ -86,7 +87,7 @@ def _wanted_line(invoice: Json, wanted: Json, param: str) -> Json:
         unit = wanted.get("unit_amount", wanted.get("unit_amount_decimal"))
         if unit is None:
             raise invalid("Custom lines need a `unit_amount`.", f"{param}[unit_amount]", "parameter_missing")
-        amount = money.round_half_up(unit * (quantity or 1))
+        amount = money.round_half_up(Decimal(unit) * (quantity or 1))
         return _line("custom_line_item", amount, quantity or 1, int(unit), wanted.get("description"))
     id_ = wanted.get("invoice_line_item")
     credited = next((line for line in invoice["_lines"] if line["id"] == id_), None)

@@ -10,6 +10,7 @@ from sandbox.invoices import lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from decimal import Decimal
 
     from sandbox.errors import Json
     from sandbox.work import Work
@@ -20,7 +21,7 @@ def new_item(
     price: str | None = None, quantity: int = 1, proration: bool = False, subscription: str | None = None,
     subscription_item: str | None = None, discountable: bool = True, discounts: Sequence[str] = (),
     metadata: Json | None = None, credited_items: Json | None = None, invoice: str | None = None,
-    id_: str | None = None,
+    id_: str | None = None, unit_amount: Decimal | None = None,
 ) -> Json:  # fmt: skip
     """A pending invoice item, as a proration is one; `invoiceitem.created`.
 
@@ -30,6 +31,7 @@ def new_item(
         credited_items: as of a line (`lines.line`).
         invoice: the draft that it goes on at once.
         id_: one that was made before.
+        unit_amount: what one costs, where the amount is rounded.
     """
     counts = discountable and not proration
     item: Json = {
@@ -39,7 +41,7 @@ def new_item(
         "invoicing_rules": None, "livemode": False, "metadata": dict(metadata or {}),
         "net_amount": None if counts else amount, "parent": _parent(subscription, subscription_item),
         "period": {"end": period[1], "start": period[0]},
-        "pricing": lines.pricing(work, price, amount, quantity, currency), "proration": proration,
+        "pricing": lines.pricing(work, price, amount, quantity, currency, unit_amount), "proration": proration,
         "proration_details": _proration_details(credited_items) if proration else None, "quantity": quantity,
         "quantity_decimal": str(quantity), "tax_rates": [], "test_clock": clocks.clock_of(work, customer),
     }  # fmt: skip

@@ -62,11 +62,13 @@ def _parent(
     }  # fmt: skip
 
 
-def pricing(work: Work, price: str | None, amount: int, quantity: int | None, currency: str) -> Json:
+def pricing(
+    work: Work, price: str | None, amount: int, quantity: int | None, currency: str, unit: Decimal | None = None
+) -> Json:
     """What a line or item says of its price; of an amount alone, nothing but the amount of one."""
     found = work.any(price) if price is not None else None
     if found is None:
-        unit = Decimal(amount) / (quantity or 1)
+        unit = Decimal(amount) / (quantity or 1) if unit is None else unit
         return {"type": "price_details", "unit_amount_decimal": f"{unit.normalize():f}"}
     return {
         "price_details": {"price": price, "product": found["product"]}, "type": "price_details",

@@ -35,7 +35,7 @@ def make(
     _refuse_unbuilt(wanted, param)
     currency = money.check_currency(wanted["currency"], _path(param, "currency"))
     quantity = _quantity(wanted, 1, param)
-    amount, price = _priced(work, wanted, currency, quantity, param)
+    amount, price, unit = _priced(work, wanted, currency, quantity, param)
     period = wanted.get("period") or {"start": work.now, "end": work.now}
     _check_period(period, param)
     id_ = new_id("ii")
@@ -48,7 +48,7 @@ def make(
         description=wanted.get("description") or _product_name(work, price),
         period=(period["start"], period["end"]), price=price, quantity=quantity, subscription=subscription,
         discountable=wanted.get("discountable", amount >= 0), discounts=[discount["id"] for discount in redeemed],
-        metadata=new_metadata(wanted), invoice=invoice, id_=id_,
+        metadata=new_metadata(wanted), invoice=invoice, id_=id_, unit_amount=unit,
     )  # fmt: skip
 
 
@@ -83,17 +83,21 @@ def change(work: Work, item: Json, wanted: Json, param: str = "") -> None:
 def _price_anew(work: Work, item: Json, wanted: Json, param: str) -> None:
     quantity = _quantity(wanted, item["quantity"], param)
     known = ((item["pricing"] or {}).get("price_details") or {}).get("price")
+    unit: Decimal | None
     if _PRICED & set(wanted) <= {"quantity", "quantity_decimal"}:
-        unit = Decimal(item["pricing"]["unit_amount_decimal"])
-        amount, price = int(unit * quantity), known
+        unit = one = Decimal(item["pricing"]["unit_amount_decimal"])
+        amount, price = money.round_half_up(one * quantity), known
     else:
-        amount, price = _priced(work, wanted, item["currency"], quantity, param)
+        amount, price, unit = _priced(work, wanted, item["currency"], quantity, param)
     item.update(amount=amount, quantity=quantity, quantity_decimal=str(quantity))
-    item["pricing"] = lines.pricing(work, price, amount, quantity, item["currency"])
+    item["pricing"] = lines.pricing(work, price, amount, quantity, item["currency"], unit)
 
 
-def _priced(work: Work, wanted: Json, currency: str, quantity: int, param: str) -> tuple[int, str | None]:
-    """The amount, and the price that it comes of."""
+def _priced(
+    work: Work, wanted: Json, currency: str, quantity: int, param: str
+) -> tuple[int, str | None, Decimal | None]:
+    """The amount, and the price or the amount of one that it comes of."""
+    unit = None
     price = (wanted.get("pricing") or {}).get("price") or wanted.get("price")
     named = [name for name in ("amount", "price_data", "unit_amount", "unit_amount_decimal") if name in wanted]
     if len(named) + (price is not None) != 1:
@@ -114,7 +118,7 @@ def _priced(work: Work, wanted: Json, currency: str, quantity: int, param: str) 
         amount = money.round_half_up(unit * quantity)
     if abs(amount) > money.MAX_AMOUNT:
         raise invalid("Amount is too large.", _path(param, "amount"), "amount_too_large")
-    return amount, price
+    return amount, price, unit
 
 
 def _quantity(wanted: Json, default: int, param: str) -> int:

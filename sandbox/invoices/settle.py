@@ -85,7 +85,10 @@ def intent_failed(work: Work, intent: Json) -> None:
         return
     error = intent["last_payment_error"] or {}
     method = (error.get("payment_method") or {}).get("id")
-    invoice["_declined"] = {"code": error.get("decline_code") or error.get("code"), "payment_method": method}
+    charge = work.any(error.get("charge") or "") or {}
+    # Of a payment that was blocked for its risk, the charge alone says so.
+    codes = [error.get("decline_code"), (charge.get("outcome") or {}).get("reason")]
+    invoice["_declined"] = {"codes": codes, "payment_method": method}
     with clocks.time_of(work, invoice["customer"]):
         not_paid(work, invoice)
 
