@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 def subject_type(name: str) -> str:
     """The type here of what an entry calls "CONNECT_ACCOUNT": ConnectAccount."""
-    return name.title().replace("_", "")
+    # "Subscription" is GraphQL's own.
+    return "BillingSubscription" if name == "SUBSCRIPTION" else name.title().replace("_", "")
 
 
 @object_type

@@ -1,4 +1,4 @@
-"""Whether the ledger holds: every transaction balances, and every payment's pots say what its row says."""
+"""Whether the ledger holds: every transaction balances, and the pots of payments and invoices say what rows say."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ _RULES = {
                 ('GUEST_CLEARING', coalesce(r.paid, 0) - p.captured_minor),
                 ('REFUNDS', coalesce(r.on_the_way, 0)),
                 ('PLATFORM_BALANCE', -coalesce(r.platform, 0)),
-                ('APPLICATION_FEES', p.platform_fee_minor - coalesce(r.fee, 0)),
+                (CASE p.charge_model WHEN 'PLATFORM' THEN 'SUBSCRIPTION_INCOME' ELSE 'APPLICATION_FEES' END,
+                    p.platform_fee_minor - coalesce(r.fee, 0)),
                 ('HOST', p.host_amount_minor - coalesce(r.host, 0))
             ) AS v(kind, minor)
             WHERE p.captured_minor > 0
@@ -81,6 +82,52 @@ _RULES = {
         SELECT p.id::text, 'money moved though nothing was captured'
         FROM payments p
         WHERE p.captured_minor = 0 AND EXISTS (SELECT FROM pots WHERE pots.payment_id = p.id AND minor <> 0)
+    """,
+    "an invoice's pots hold what its row says": """
+        WITH pots AS (
+            SELECT t.stripe_object_id, a.kind, p.currency, sum(p.amount_minor)::bigint AS minor
+            FROM ledger_accounts a JOIN ledger_postings p ON p.account_id = a.id
+            JOIN ledger_transactions t ON t.id = p.transaction_id
+            WHERE a.kind IN ('RECEIVABLES', 'UNCOLLECTIBLE') GROUP BY 1, 2, 3
+        ), expected AS (
+            SELECT i.stripe_invoice_id, i.currency, v.kind, v.minor
+            FROM invoices i
+            CROSS JOIN LATERAL (
+                VALUES ('RECEIVABLES', i.receivable_minor), ('UNCOLLECTIBLE', i.written_off_minor)
+            ) AS v(kind, minor)
+        )
+        SELECT coalesce(e.stripe_invoice_id, h.stripe_object_id, 'no invoice') AS subject,
+            coalesce(e.kind, h.kind) || ' holds ' || coalesce(h.minor, 0) || ', not ' || coalesce(e.minor, 0) AS detail
+        FROM expected e
+        FULL JOIN pots h ON h.stripe_object_id = e.stripe_invoice_id AND h.kind = e.kind AND h.currency = e.currency
+        WHERE coalesce(h.minor, 0) <> coalesce(e.minor, 0)
+    """,
+    "what an invoice owes is what remains of it": """
+        SELECT stripe_invoice_id AS subject,
+            status || ', ' || amount_remaining_minor || ' remaining, ' || receivable_minor || ' owed, '
+                || written_off_minor || ' written off' AS detail
+        FROM invoices
+        WHERE receivable_minor <> CASE status WHEN 'OPEN' THEN amount_remaining_minor ELSE 0 END
+            OR written_off_minor <> CASE status WHEN 'UNCOLLECTIBLE' THEN amount_remaining_minor ELSE 0 END
+    """,
+    "what subscriptions bring in is what was paid for them, less refunds": """
+        WITH held AS (
+            SELECT a.currency, sum(p.amount_minor)::bigint AS minor
+            FROM ledger_accounts a JOIN ledger_postings p ON p.account_id = a.id
+            WHERE a.kind = 'SUBSCRIPTION_INCOME' GROUP BY a.currency
+        ), paid AS (
+            SELECT currency, sum(captured_minor)::bigint AS minor
+            FROM payments WHERE charge_model = 'PLATFORM' GROUP BY currency
+        ), refunded AS (
+            SELECT r.currency, sum(r.amount_minor)::bigint AS minor FROM refunds r JOIN payments p ON p.id = r.payment_id
+            WHERE p.charge_model = 'PLATFORM' AND r.stripe_refund_id IS NOT NULL
+                AND r.status IN ('SUCCEEDED', 'PENDING', 'REQUIRES_ACTION')
+            GROUP BY r.currency
+        )
+        SELECT coalesce(h.currency, p.currency) AS subject, coalesce(h.minor, 0) || ' held, '
+            || coalesce(p.minor, 0) || ' paid, ' || coalesce(r.minor, 0) || ' refunded' AS detail
+        FROM held h FULL JOIN paid p ON p.currency = h.currency LEFT JOIN refunded r ON r.currency = p.currency
+        WHERE coalesce(h.minor, 0) <> coalesce(p.minor, 0) - coalesce(r.minor, 0)
     """,
     "seats taken are those held and confirmed": """
         SELECT a.id::text AS subject,

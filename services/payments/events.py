@@ -8,12 +8,16 @@ from uuid import UUID
 import structlog
 
 from models.base import from_record
+from models.invoices import Invoice
 from models.money import Money
 from models.payments import Payment, PaymentAttempt
 from models.sets import insert_rows
-from services.payments.facts import ChargeFacts, IntentFacts
+from services.invoice_requests import list_invoice_payments
+from services.invoices.settlement import settle_invoice
+from services.payments.facts import ChargeFacts, IntentFacts, id_of
 from services.payments.intents import fetch_facts, says_nothing_new, settle
 from services.payments.settlement import attempt_of
+from services.stripe_gateway import Priority
 
 if TYPE_CHECKING:
     from models.webhook_events import WebhookEvent
@@ -22,18 +26,24 @@ if TYPE_CHECKING:
 log = structlog.get_logger("payments.events")
 
 _BY_INTENT = "SELECT * FROM payments WHERE stripe_payment_intent_id = $1"
+_IS_GUEST = "SELECT EXISTS (SELECT FROM users WHERE stripe_customer_id = $1)"
 
 
 async def payment_intent_changed(services: Services, event: WebhookEvent) -> None:
     """Settle the payment that this payment intent belongs to; events of intents that are not ours are passed over."""
     intent = event.payload["data"]["object"]
-    payment = await payment_of(services, intent["id"], intent)
+    payment = await payment_of(services, intent["id"], intent, actor=_actor(event))
     if payment is None:
         log.info("payments.event_of_no_payment", event_type=event.type, intent=intent["id"])
         return
     if says_nothing_new(payment, IntentFacts.parse(intent)):
         return
-    await _settle_as_it_is(services, payment, intent["id"], event)
+    if payment.invoice_id is None:
+        await _settle_as_it_is(services, payment, intent["id"], event)
+    else:
+        # What has become of the invoice by this is part of it.
+        invoice = await Invoice.get(id=payment.invoice_id)
+        await settle_invoice(services, invoice.stripe_invoice_id, actor=_actor(event))
 
 
 async def charge_changed(services: Services, event: WebhookEvent) -> None:
@@ -41,7 +51,7 @@ async def charge_changed(services: Services, event: WebhookEvent) -> None:
     charge = event.payload["data"]["object"]
     if charge.get("payment_intent") is None:
         return
-    payment = await payment_of(services, charge["payment_intent"], charge)
+    payment = await payment_of(services, charge["payment_intent"], charge, actor=_actor(event))
     if payment is None:
         return
     if charge["status"] == "failed":
@@ -64,21 +74,31 @@ async def _keep_failed_attempt(services: Services, payment: Payment, charge: dic
 async def _settle_as_it_is(services: Services, payment: Payment, intent_id: str, event: WebhookEvent) -> None:
     # An event is a snapshot of then, and snapshots overtake one another: what counts is what Stripe says now.
     facts = await fetch_facts(services, intent_id)
-    await settle(services, payment, facts, actor=f"stripe:{event.stripe_event_id}")
+    await settle(services, payment, facts, actor=_actor(event))
 
 
-async def payment_of(services: Services, intent_id: str, thing: dict[str, Any]) -> Payment | None:
-    """The payment of an intent: by its id, or by our metadata where its event came before Stripe's answer did.
+def _actor(event: WebhookEvent) -> str:
+    return f"stripe:{event.stripe_event_id}"
+
+
+async def payment_of(services: Services, intent_id: str, thing: dict[str, Any], *, actor: str) -> Payment | None:
+    """The payment of an intent: by its id; by our metadata where its event came before Stripe's answer did; or by the
+    invoice that it pays, which is settled then, where that is not known yet and its customer is a guest of ours.
 
     Args:
         thing: the intent, or a charge of it, which has a copy of the intent's metadata.
+
+    Raises: StripeError where the invoice has to be fetched and Stripe cannot be reached.
     """
     # Several events follow each payment: this is read by hand, at a third of the ORM's cost.
     record = await services.database.pool.fetchrow(_BY_INTENT, intent_id)
     if record is not None:
         return from_record(Payment, record)
+    named = (thing.get("metadata") or {}).get("payment_id")
+    if named is None:
+        return await _payment_of_invoice(services, intent_id, id_of(thing.get("customer")), actor)
     try:
-        id_ = UUID(thing["metadata"].get("payment_id", ""))
+        id_ = UUID(named)
     except ValueError:
         return None
     payment = await Payment.get_or_none(id=id_)
@@ -88,3 +108,16 @@ async def payment_of(services: Services, intent_id: str, thing: dict[str, Any]) 
         log.error("payments.metadata_of_another_amount", payment=str(payment.id), intent=intent_id)
         return None
     return payment
+
+
+async def _payment_of_invoice(
+    services: Services, intent_id: str, customer: str | None, actor: str
+) -> Payment | None:
+    """The payment of the invoice that an intent pays; none where Stripe's customer is nobody's here."""
+    if customer is None or not await services.database.pool.fetchval(_IS_GUEST, customer):
+        return None
+    request = list_invoice_payments(payment_intent=intent_id)
+    async for paid in services.stripe.list_all(request, priority=Priority.BACKGROUND):
+        await settle_invoice(services, id_of(paid["invoice"]) or "", actor=actor)
+    record = await services.database.pool.fetchrow(_BY_INTENT, intent_id)
+    return None if record is None else from_record(Payment, record)

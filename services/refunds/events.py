@@ -74,7 +74,7 @@ async def _payment_of(services: Services, thing: dict[str, Any], event: WebhookE
         # It may be one of ours whose intent is not known yet: the refund overtook the answer that makes it known.
         request = retrieve_payment_intent(intent_id)
         intent = (await services.stripe.send(request, priority=Priority.BACKGROUND)).body
-        payment = await payment_of(services, intent_id, intent)
+        payment = await payment_of(services, intent_id, intent, actor=f"stripe:{event.stripe_event_id}")
     if payment is None:
         log.info("refunds.event_of_no_payment", object=thing["id"])
         return None

@@ -38,6 +38,11 @@ _BY_METADATA = """
 SELECT s.id FROM subscriptions s JOIN users u ON u.id = s.user_id
 WHERE s.id = $1 AND s.user_id = $2 AND s.stripe_subscription_id IS NULL AND u.stripe_customer_id = $3
 """
+_MAY_BE_OURS = """
+SELECT EXISTS (SELECT FROM users WHERE stripe_customer_id = $1)
+    OR EXISTS (SELECT FROM subscriptions WHERE stripe_subscription_id = $2)
+    OR EXISTS (SELECT FROM invoices WHERE stripe_invoice_id = $3)
+"""
 _WAITING = """
 SELECT p.* FROM payments p JOIN invoices i ON i.id = p.invoice_id
 WHERE i.stripe_invoice_id = $1 AND p.status = 'REQUIRES_ACTION' ORDER BY p.id DESC LIMIT 1
@@ -99,6 +104,13 @@ async def settle_as_it_is(services: Services, stripe_id: str, *, actor: str) -> 
     return await settle_subscription(
         services, facts, actor=actor, subscription_id=seen["id"], seen_version=seen["version"]
     )
+
+
+async def may_be_ours(
+    services: Services, *, customer: str | None, subscription: str | None = None, invoice: str | None = None
+) -> bool:
+    """Whether something at Stripe can be a guest's of ours, before it is fetched: the account may serve others, too."""
+    return bool(await services.database.pool.fetchval(_MAY_BE_OURS, customer, subscription, invoice))
 
 
 async def known_subscription(services: Services, facts: SubscriptionFacts) -> UUID | None:

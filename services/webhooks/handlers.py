@@ -9,8 +9,17 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from services.connect.events import account_changed, account_deauthorized
+from services.invoices.events import invoice_changed, invoice_part_changed, invoice_upcoming
+from services.payment_methods.events import (
+    customer_changed,
+    customer_deleted,
+    payment_method_changed,
+    setup_intent_failed,
+    setup_intent_succeeded,
+)
 from services.payments.events import charge_changed, payment_intent_changed
 from services.refunds.events import charge_refunded, refund_changed
+from services.subscriptions.events import schedule_changed, subscription_changed, trial_will_end
 
 if TYPE_CHECKING:
     from models.webhook_events import WebhookEvent
@@ -63,6 +72,43 @@ HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
         "refund.created": Handler(refund_changed, _PLATFORM),
         "refund.updated": Handler(refund_changed, _PLATFORM),
         "refund.failed": Handler(refund_changed, _PLATFORM),
+        "customer.subscription.created": Handler(subscription_changed, _PLATFORM),
+        "customer.subscription.updated": Handler(subscription_changed, _PLATFORM),
+        "customer.subscription.deleted": Handler(subscription_changed, _PLATFORM),
+        "customer.subscription.paused": Handler(subscription_changed, _PLATFORM),
+        "customer.subscription.resumed": Handler(subscription_changed, _PLATFORM),
+        "customer.subscription.pending_update_applied": Handler(subscription_changed, _PLATFORM),
+        "customer.subscription.pending_update_expired": Handler(subscription_changed, _PLATFORM),
+        "customer.subscription.trial_will_end": Handler(trial_will_end, _PLATFORM),
+        "subscription_schedule.updated": Handler(schedule_changed, _PLATFORM),
+        "subscription_schedule.released": Handler(schedule_changed, _PLATFORM),
+        "subscription_schedule.canceled": Handler(schedule_changed, _PLATFORM),
+        "subscription_schedule.completed": Handler(schedule_changed, _PLATFORM),
+        "subscription_schedule.aborted": Handler(schedule_changed, _PLATFORM),
+        "invoice.created": Handler(invoice_changed, _PLATFORM),
+        "invoice.updated": Handler(invoice_changed, _PLATFORM),
+        "invoice.finalized": Handler(invoice_changed, _PLATFORM),
+        "invoice.finalization_failed": Handler(invoice_changed, _PLATFORM),
+        "invoice.paid": Handler(invoice_changed, _PLATFORM),
+        "invoice.payment_failed": Handler(invoice_changed, _PLATFORM),
+        "invoice.payment_action_required": Handler(invoice_changed, _PLATFORM),
+        "invoice.overdue": Handler(invoice_changed, _PLATFORM),
+        "invoice.marked_uncollectible": Handler(invoice_changed, _PLATFORM),
+        "invoice.voided": Handler(invoice_changed, _PLATFORM),
+        "invoice.deleted": Handler(invoice_changed, _PLATFORM),
+        "invoice.upcoming": Handler(invoice_upcoming, _PLATFORM),
+        "invoice_payment.paid": Handler(invoice_part_changed, _PLATFORM),
+        "credit_note.created": Handler(invoice_part_changed, _PLATFORM),
+        "credit_note.updated": Handler(invoice_part_changed, _PLATFORM),
+        "credit_note.voided": Handler(invoice_part_changed, _PLATFORM),
+        "payment_method.attached": Handler(payment_method_changed, _PLATFORM),
+        "payment_method.automatically_updated": Handler(payment_method_changed, _PLATFORM),
+        "payment_method.detached": Handler(payment_method_changed, _PLATFORM),
+        "payment_method.updated": Handler(payment_method_changed, _PLATFORM),
+        "customer.updated": Handler(customer_changed, _PLATFORM),
+        "customer.deleted": Handler(customer_deleted, _PLATFORM),
+        "setup_intent.succeeded": Handler(setup_intent_succeeded, _PLATFORM),
+        "setup_intent.setup_failed": Handler(setup_intent_failed, _PLATFORM),
         "account.updated": Handler(account_changed, _CONNECT),
         "account.application.deauthorized": Handler(account_deauthorized, _CONNECT),
         "capability.updated": Handler(account_changed, _CONNECT),

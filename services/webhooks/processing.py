@@ -81,9 +81,19 @@ def by_object(events: Sequence[WebhookEvent]) -> list[list[WebhookEvent]]:
     """Events that are about the same thing, together: the first of them often leaves nothing to do for the others."""
     groups: defaultdict[tuple[str, str], list[WebhookEvent]] = defaultdict(list)
     for event in events:
-        thing = event.payload["data"]["object"]
-        groups[event.account, str(thing.get("payment_intent") or event.account or thing.get("id"))].append(event)
+        groups[event.account, _thing_of(event)].append(event)
     return list(groups.values())
+
+
+def _thing_of(event: WebhookEvent) -> str:
+    """What an event is about: a payment's intent, an account, or a guest, whose subscriptions and invoices are one."""
+    thing: dict[str, Any] = event.payload["data"]["object"]
+    customer = thing.get("customer")
+    # Intents of ours say so: those that do not may pay an invoice.
+    ours = thing.get("object") in {"payment_intent", "charge", "refund"} and (thing.get("metadata") or {})
+    if not event.account and isinstance(customer, str) and not (ours and "payment_id" in ours):
+        return customer
+    return str(thing.get("payment_intent") or event.account or thing.get("id"))
 
 
 async def process_due(services: Services, *, limit: int = 100) -> int:
