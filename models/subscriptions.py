@@ -53,7 +53,8 @@ _ENTITLING = frozenset(
 class BillingSubscription(Changing):
     """One subscription of a guest to a plan ("The Subscription object"); a guest has one live one for each plan.
 
-    `price` is what is billed and `plan` what it grants now; `next_price` what takes its place at the period's end.
+    `price` is what is billed and `plan` what it grants now; `next_price` what takes its place when the period ends or,
+    without a schedule, once its invoice is paid. `trial_plan` is the plan that its trial began on.
     `stripe_status` is Stripe's own word, from which `status` follows together with what is paused and how our dunning
     ended. `entitled_until` is when the features end unless something happens before: the end of what is paid for, and
     the grace of those who have not canceled. `version` counts its changes and `position` orders them in the stream.
@@ -75,6 +76,10 @@ class BillingSubscription(Changing):
         "models.PlanPrice", related_name="next_subscriptions", on_delete=fields.RESTRICT, null=True
     )
     next_price_id: UUID | None
+    trial_plan: fields.ForeignKeyNullableRelation[Plan] = fields.ForeignKeyField(
+        "models.Plan", related_name="trials", on_delete=fields.RESTRICT, null=True
+    )
+    trial_plan_id: UUID | None
     currency = fields.CharField(max_length=3)
     status = fields.CharEnumField(
         BillingSubscriptionStatus, max_length=24, default=BillingSubscriptionStatus.INCOMPLETE

@@ -15,7 +15,7 @@ import orjson
 
 from models.base import from_record, new_id, new_row
 from models.operations import Operation, OperationStep, StepStatus
-from models.sets import Writes, insert_rows
+from models.sets import Writes, insert_rows, update_rows
 from services.errors import DomainError, IdempotencyKeyReused, InvalidInput
 from services.stripe_gateway import (
     API_VERSION,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 KEY_LENGTH = 255
 
+_KNOWN = "SELECT * FROM operations WHERE caller = $1 AND idempotency_key = $2"
 _END = """
 UPDATE operations o SET status = CASE WHEN v.error IS NULL THEN 'SUCCEEDED' ELSE 'FAILED' END, error = v.error,
     finished_at = now(), updated_at = now()
@@ -187,9 +188,7 @@ async def claim(
     )
     if made:
         return Claimed(operation, new=True)
-    record = await connection.fetchrow(
-        "SELECT * FROM operations WHERE caller = $1 AND idempotency_key = $2", intent.caller, intent.idempotency_key
-    )
+    record = await connection.fetchrow(_KNOWN, intent.caller, intent.idempotency_key)
     if record is None:
         raise RuntimeError("an operation that could not be inserted is not there either")
     return Claimed(same_intent(from_record(Operation, record), intent), new=False)
@@ -222,6 +221,23 @@ async def reserve(
     if claimed.new:
         services.live.wake()
     return Reserved(claimed, steps)
+
+
+async def known_operation(services: Services, intent: Intent) -> Reserved | None:
+    """The operation of an earlier call with the same key, for what is to be looked up only by the first of them.
+
+    Raises: IdempotencyKeyReused where it came with other arguments.
+    """
+    record = await services.database.pool.fetchrow(_KNOWN, intent.caller, intent.idempotency_key)
+    if record is None:
+        return None
+    return Reserved(Claimed(same_intent(from_record(Operation, record), intent), new=False), [])
+
+
+async def keep_arguments(connection: AnyConnection, operation: Operation, arguments: Mapping[str, Any]) -> None:
+    """Keep what a later process needs to go on with an operation, where only the reserving transaction can tell."""
+    operation.arguments = {**operation.arguments, **arguments}
+    await update_rows(connection, Operation, [operation], ("arguments",))
 
 
 def new_operation(

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from services.stripe_requests import StripeRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # Without these a subscription does not say what its guest has to confirm, and what is to become of it.
 SUBSCRIPTION_EXPANSIONS = (
@@ -13,3 +18,170 @@ SUBSCRIPTION_EXPANSIONS = (
 def retrieve_subscription(subscription: str) -> StripeRequest:
     """ "Retrieve a subscription", with what its guest has to confirm and its schedule."""
     return StripeRequest.build("get", f"/v1/subscriptions/{subscription}", {"expand": SUBSCRIPTION_EXPANSIONS})
+
+
+def list_subscriptions(*, customer: str) -> StripeRequest:
+    """ "List subscriptions" of a customer, those that have ended too."""
+    return StripeRequest.build(
+        "get", "/v1/subscriptions", {"customer": customer, "status": "all", "limit": 100}
+    )
+
+
+def create_subscription(
+    *, customer: str, price: str, currency: str, payment_method: str | None, trial_days: int | None,
+    metadata: Mapping[str, str],
+) -> StripeRequest:  # fmt: skip
+    """ "Create a subscription" whose guest is there to confirm the first payment; without it, it stays incomplete.
+
+    A trial of which nothing can be charged when it ends pauses the subscription then.
+    """
+    return StripeRequest.build(
+        "post",
+        "/v1/subscriptions",
+        {
+            "customer": customer,
+            "items": [{"price": price}],
+            "currency": currency.lower(),
+            "default_payment_method": payment_method,
+            "payment_behavior": "allow_incomplete",
+            "payment_settings": {"save_default_payment_method": "on_subscription"},
+            "off_session": False,
+            "trial_period_days": trial_days,
+            "trial_settings": {"end_behavior": {"missing_payment_method": "pause"}} if trial_days else None,
+            "metadata": dict(metadata),
+            "expand": SUBSCRIPTION_EXPANSIONS,
+        },
+    )
+
+
+def change_price(subscription: str, *, item: str, price: str) -> StripeRequest:
+    """ "Update a subscription" to another price, which it has only once what is due for it is paid ("Pending updates").
+
+    With pending updates Stripe takes no metadata.
+    """
+    return _update(
+        subscription,
+        items=[{"id": item, "price": price}],
+        proration_behavior="always_invoice",
+        payment_behavior="pending_if_incomplete",
+        off_session=False,
+    )
+
+
+def cancel_at_period_end(subscription: str, *, cancel: bool) -> StripeRequest:
+    """ "Update a subscription" to end with its period, or not to."""
+    return _update(subscription, cancel_at_period_end=cancel)
+
+
+def keep_subscription(subscription: str) -> StripeRequest:
+    """ "Update a subscription" to end at no date."""
+    return _update(subscription, cancel_at="")
+
+
+def pause_collection(subscription: str, *, resumes_at: int | None) -> StripeRequest:
+    """ "Update a subscription" to charge nothing ("Pause payment collection"): its invoices are voided meanwhile."""
+    return _update(subscription, pause_collection={"behavior": "void", "resumes_at": resumes_at})
+
+
+def resume_collection(subscription: str) -> StripeRequest:
+    """ "Update a subscription" to charge again."""
+    return _update(subscription, pause_collection="")
+
+
+def cancel_subscription(subscription: str) -> StripeRequest:
+    """ "Cancel a subscription" at once: nothing is given back, and nothing more is charged."""
+    return StripeRequest.build(
+        "delete",
+        f"/v1/subscriptions/{subscription}",
+        {"prorate": False, "invoice_now": False, "expand": SUBSCRIPTION_EXPANSIONS},
+    )
+
+
+def resume_subscription(subscription: str) -> StripeRequest:
+    """ "Resume a subscription" that Stripe paused, with a new period, once that is paid."""
+    return StripeRequest.build(
+        "post",
+        f"/v1/subscriptions/{subscription}/resume",
+        {
+            "billing_cycle_anchor": {"type": "now"},
+            "payment_behavior": "resume_on_payment_success",
+            "expand": SUBSCRIPTION_EXPANSIONS,
+        },
+    )
+
+
+def create_schedule(*, subscription: str) -> StripeRequest:
+    """ "Create a schedule" from a subscription: what it is, until its period ends."""
+    return StripeRequest.build("post", "/v1/subscription_schedules", {"from_subscription": subscription})
+
+
+def schedule_price(schedule: Mapping[str, Any], *, price: str, interval: str, interval_count: int) -> StripeRequest:
+    """ "Update a schedule" that was made from a subscription: another price when the period ends, then no schedule."""
+    current = schedule["phases"][0]
+    return StripeRequest.build(
+        "post",
+        f"/v1/subscription_schedules/{schedule['id']}",
+        {
+            "end_behavior": "release",
+            "phases": [
+                {
+                    "start_date": current["start_date"],
+                    "end_date": current["end_date"],
+                    "currency": current["currency"],
+                    "items": [
+                        {"price": _id(item["price"]), "quantity": item["quantity"]} for item in current["items"]
+                    ],
+                    "proration_behavior": "none",
+                },
+                {
+                    "currency": current["currency"],
+                    "items": [{"price": price, "quantity": 1}],
+                    "duration": {"interval": interval.lower(), "interval_count": interval_count},
+                    "proration_behavior": "none",
+                },
+            ],
+        },
+    )
+
+
+def release_schedule(schedule: str) -> StripeRequest:
+    """ "Release a schedule": the subscription stays as it is now."""
+    return StripeRequest.build("post", f"/v1/subscription_schedules/{schedule}/release")
+
+
+def retrieve_schedule(schedule: str) -> StripeRequest:
+    """ "Retrieve a schedule"."""
+    return StripeRequest.build("get", f"/v1/subscription_schedules/{schedule}")
+
+
+def preview_change(subscription: str, *, item: str, price: str, at: int) -> StripeRequest:
+    """ "Create a preview invoice" of a change of price at that second."""
+    return _preview(
+        subscription, "next",
+        items=[{"id": item, "price": price}], proration_behavior="always_invoice", proration_date=at,
+    )  # fmt: skip
+
+
+def preview_period(subscription: str, *, item: str, price: str) -> StripeRequest:
+    """ "Create a preview invoice" of a whole period at a price, without what happens only once."""
+    return _preview(
+        subscription, "recurring", items=[{"id": item, "price": price}], proration_behavior="none"
+    )
+
+
+def _preview(subscription: str, mode: str, **details: Any) -> StripeRequest:
+    return StripeRequest.build(
+        "post",
+        "/v1/invoices/create_preview",
+        {"subscription": subscription, "preview_mode": mode, "subscription_details": details},
+    )
+
+
+def _update(subscription: str, **params: Any) -> StripeRequest:
+    return StripeRequest.build(
+        "post", f"/v1/subscriptions/{subscription}", {**params, "expand": SUBSCRIPTION_EXPANSIONS}
+    )
+
+
+def _id(thing: Any) -> str:
+    return str(thing["id"] if isinstance(thing, dict) else thing)

@@ -81,6 +81,7 @@ class Migration(migrations.Migration):
                 ('plan', fields.ForeignKeyField('models.Plan', source_field='plan_id', db_constraint=True, to_field='id', related_name='subscriptions', on_delete=OnDelete.RESTRICT)),
                 ('price', fields.ForeignKeyField('models.PlanPrice', source_field='price_id', db_constraint=True, to_field='id', related_name='subscriptions', on_delete=OnDelete.RESTRICT)),
                 ('next_price', fields.ForeignKeyField('models.PlanPrice', source_field='next_price_id', null=True, db_constraint=True, to_field='id', related_name='next_subscriptions', on_delete=OnDelete.RESTRICT)),
+                ('trial_plan', fields.ForeignKeyField('models.Plan', source_field='trial_plan_id', null=True, db_constraint=True, to_field='id', related_name='trials', on_delete=OnDelete.RESTRICT)),
                 ('currency', fields.CharField(max_length=3)),
                 ('status', fields.CharEnumField(default=BillingSubscriptionStatus.INCOMPLETE, description='INCOMPLETE: INCOMPLETE\nINCOMPLETE_EXPIRED: INCOMPLETE_EXPIRED\nTRIALING: TRIALING\nACTIVE: ACTIVE\nPAST_DUE: PAST_DUE\nUNPAID: UNPAID\nPAUSED: PAUSED\nCANCELED: CANCELED', enum_type=BillingSubscriptionStatus, max_length=24)),
                 ('version', fields.IntField(default=1)),

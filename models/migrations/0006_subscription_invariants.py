@@ -71,6 +71,7 @@ CREATE INDEX subscriptions_user ON subscriptions (user_id, id);
 CREATE INDEX subscriptions_plan ON subscriptions (plan_id, id);
 CREATE INDEX subscriptions_price ON subscriptions (price_id);
 CREATE INDEX subscriptions_next_price ON subscriptions (next_price_id) WHERE next_price_id IS NOT NULL;
+CREATE INDEX subscriptions_trial_plan ON subscriptions (trial_plan_id, user_id) WHERE trial_plan_id IS NOT NULL;
 CREATE UNIQUE INDEX subscriptions_one_live_per_plan ON subscriptions (user_id, plan_id)
     WHERE status NOT IN ('CANCELED', 'INCOMPLETE_EXPIRED');
 CREATE INDEX subscriptions_entitling ON subscriptions (user_id, entitled_until)
