@@ -39,12 +39,15 @@ def new_item(
         "customer": customer, "customer_account": None, "date": work.now, "description": description,
         "discountable": counts, "discounts": list(discounts), "frozen_fields": None, "invoice": invoice,
         "invoicing_rules": None, "livemode": False, "metadata": dict(metadata or {}),
-        "net_amount": None if counts else amount, "parent": _parent(subscription, subscription_item),
+        "parent": _parent(subscription, subscription_item),
         "period": {"end": period[1], "start": period[0]},
         "pricing": lines.pricing(work, price, amount, quantity, currency, unit_amount), "proration": proration,
-        "proration_details": _proration_details(credited_items) if proration else None, "quantity": quantity,
+        "quantity": quantity,
         "quantity_decimal": str(quantity), "tax_rates": [], "test_clock": clocks.clock_of(work, customer),
     }  # fmt: skip
+    if proration:
+        item["proration_details"] = _proration_details(credited_items)
+    show_net(item)
     work.add(item)
     work.emit("invoiceitem.created", item)
     return item
@@ -70,6 +73,13 @@ def _proration_details(credited_items: Json | None) -> Json:
     }  # fmt: skip
 
 
+def show_net(item: Json) -> None:
+    """What is left of an item that no discount can lessen; of another it is not known before it is invoiced."""
+    item.pop("net_amount", None)
+    if not item["discountable"]:
+        item["net_amount"] = item["amount"]
+
+
 def subscription_of(item: Json) -> str | None:
     """The subscription that an invoice item is of."""
     parent = item["parent"]
@@ -90,14 +100,14 @@ def pending(work: Work, customer: str, currency: str, subscription: str | None =
 def line_of(work: Work, item: Json) -> Json:
     """The line that an invoice item becomes."""
     details = (item["parent"] or {}).get("subscription_details") or {}
-    credited = ((item["proration_details"] or {}).get("credited_items") or {}).get("invoice_line_item_details")
+    credited = (item.get("proration_details") or {}).get("credited_items") or {}
     body = lines.line(
         work, amount=item["amount"], currency=item["currency"], description=item["description"],
         period=(item["period"]["start"], item["period"]["end"]), quantity=item["quantity"],
         proration=item["proration"], subscription=details.get("subscription"),
         subscription_item=details.get("subscription_item"), invoice_item=item["id"],
         discountable=item["discountable"], discounts=item["discounts"], metadata=item["metadata"],
-        credited_items=credited,
+        credited_items=credited.get("invoice_line_item_details"),
     )  # fmt: skip
     body["pricing"] = item["pricing"]
     return body

@@ -76,7 +76,7 @@ def change(work: Work, item: Json, wanted: Json, param: str = "") -> None:
             param=_path(param, "discounts"),
         )  # fmt: skip
         item["discounts"] = [discount["id"] for discount in redeemed]
-    item["net_amount"] = None if item["discountable"] else item["amount"]
+    items.show_net(item)
     update_metadata(item, wanted.get("metadata"))
 
 

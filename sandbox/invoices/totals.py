@@ -46,7 +46,7 @@ def show_lines(invoice: Json) -> None:
     """Show the first lines in the invoice; a list of their own has all."""
     lines = invoice["_lines"]
     invoice["lines"] = as_list(
-        lines[:_SHOWN], f"/v1/invoices/{invoice['id']}/lines", has_more=len(lines) > _SHOWN, total_count=len(lines)
+        lines[:_SHOWN], f"/v1/invoices/{invoice['id']}/lines", has_more=len(lines) > _SHOWN
     )
 
 

@@ -101,7 +101,21 @@ async def things(api: InProcess, app: SandboxApp) -> dict[str, str]:
         "fee": charge["application_fee"], "id": charge["balance_transaction"], "nothing": "nope",
         "test_clock": clock["id"], "transaction": moved["id"], "payment_method": method["id"],
         "product": product["id"], "price": (await api.made("/v1/prices", product=product["id"], **priced))["id"],
-        "coupon": coupon["id"], "promotion_code": code["id"],
+        "coupon": coupon["id"], "promotion_code": code["id"], **await invoiced(api, customer["id"]),
+    }  # fmt: skip
+
+
+async def invoiced(api: InProcess, customer: str) -> dict[str, str]:
+    """A draft and what hangs on it, and on one that is final."""
+    draft = await api.made("/v1/invoices", customer=customer)
+    item = await api.made("/v1/invoiceitems", customer=customer, amount=2_000, invoice=draft["id"])
+    final = await api.made("/v1/invoices", customer=customer, auto_advance="true")
+    await api.made("/v1/invoiceitems", customer=customer, amount=2_000, invoice=final["id"])
+    final = await api.made(f"/v1/invoices/{final['id']}/finalize", **{"expand[]": "payments"})
+    note = await api.made("/v1/credit_notes", invoice=final["id"], amount=500)
+    return {
+        "invoice": draft["id"], "invoiceitem": item["id"], "final_invoice": final["id"], "credit_note": note["id"],
+        "invoice_payment": final["payments"]["data"][0]["id"], "line_item": final["lines"]["data"][0]["id"],
     }  # fmt: skip
 
 
