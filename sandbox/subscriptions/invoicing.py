@@ -25,7 +25,8 @@ def bill(work: Work, subscription: Json, outcome: Outcome, *, auto_advance: bool
     Args:
         subscription: the stored one, as it is now.
     """
-    for charge in outcome.prorations:
+    # The newest come first on an invoice: what is given back before what is charged.
+    for charge in reversed(outcome.prorations):
         item = charges.as_invoice_item(work, subscription, charge)
         if not charge.is_credit:
             charges.note_debit(subscription, charge, invoice_item=item["id"])
