@@ -38,7 +38,7 @@ def preview(call: Call) -> Json:
     _put_items(call, work, customer, currency, subscription)
     is_next = call.param("preview_mode", "next") == "next"
     waiting = items.pending(work, customer["id"], currency, subscription) if is_next else []
-    if coming is None and not waiting:
+    if not waiting and (coming is None or not coming.lines):
         raise ApiError(
             f"No upcoming invoices for customer: {customer['id']}", status=404, code="invoice_upcoming_none"
         )

@@ -175,11 +175,7 @@ def _give_up(work: Work, invoice: Json) -> None:
 
 
 def is_retried(invoice: Json) -> bool:
-    """Whether the account tries again by itself: never the invoice that begins a subscription."""
-    return bool(
-        invoice["auto_advance"]
-        and invoice["status"] == "open"
-        and invoice["collection_method"] == "charge_automatically"
-        and invoice["billing_reason"] != "subscription_create"
-    )
+    """Whether the account tries again by itself; the invoice that begins a subscription does not advance."""
+    is_charged = invoice["collection_method"] == "charge_automatically"
+    return bool(invoice["auto_advance"] and invoice["status"] == "open" and is_charged)
 

@@ -279,6 +279,9 @@ def list_(call: Call) -> Json:
 def create_preview(call: Call) -> Json:
     """ "Create a preview invoice": what the next one will be, or would be with changes."""
     refuse_unbuilt(call.params)
+    for name in ("schedule", "schedule_details", "customer_details"):
+        if call.given(name):
+            raise invalid(f"The parameter `{name}` is not built into the sandbox.", name)
     return preview.preview(call)
 
 
