@@ -15,6 +15,7 @@ import structlog
 from services.circuit_breaker import BreakerState
 from services.exclusive import exclusively
 from services.pauses import backoff_s, pause
+from services.payment_methods.expiry import notice_expiring
 from services.payments.holds import expire_holds
 from services.stripe_gateway import StripeError
 from services.webhooks.inbox import CHANNEL
@@ -36,6 +37,8 @@ _AT_ONCE_WHILE_AWAY: Final = 2
 _BACKOFF_S: Final = 1.0
 _BACKOFF_AT_MOST_S: Final = 60.0
 _MEASURE_EVERY_S: Final = 15.0
+_CARDS_EVERY_S: Final = 21_600.0
+_CARDS_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ def periodic_jobs(services: Services) -> list[Job]:
         Job("recover", settings.recover_every_s, recover_operations, grace_s),
         Job("expire_holds", settings.expire_every_s, expire_due_holds, grace_s),
         Job("sweep", settings.gap_every_s, sweep),
+        Job("notice_expiring_cards", _CARDS_EVERY_S, notice_expiring_cards),
         Job("measure_inbox", _MEASURE_EVERY_S, measure_inbox),
         Job("measure_operations", _MEASURE_EVERY_S, measure_operations),
     ]
@@ -72,6 +76,13 @@ async def expire_due_holds(services: Services) -> None:
     async with exclusively(services.database, "paydesk:expire_holds") as mine:
         if mine:
             services.metrics.expired.inc(await expire_holds(services))
+
+
+async def notice_expiring_cards(services: Services) -> None:
+    """Note which saved cards are about to expire, some at a time; one process does it for all."""
+    async with exclusively(services.database, "paydesk:expiring_cards") as mine:
+        while mine and await notice_expiring(services, limit=_CARDS_AT_ONCE) == _CARDS_AT_ONCE:
+            pass
 
 
 async def measure_inbox(services: Services) -> None:

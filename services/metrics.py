@@ -59,6 +59,15 @@ class Metrics:
         )
         self.recovered = Counter("paydesk_recovered_operations", "Operations taken over.", registry=registry)
         self.expired = Counter("paydesk_expired_holds", "Holds of seats that ran out.", registry=registry)
+        self.dunning = Counter(
+            "paydesk_dunning", "Failed renewals: begun, and how each ended.", ["outcome"], registry=registry
+        )
+        self.setup_failures = Counter(
+            "paydesk_setup_failures", "Payment methods that could not be saved.", registry=registry
+        )
+        self.expiring_cards = Counter(
+            "paydesk_expiring_cards", "Saved cards that were noted to be about to expire.", registry=registry
+        )
         self.job_failures = Counter("paydesk_job_failures", "Runs of a job that failed.", ["job"], registry=registry)
         self.live_subscribers = Gauge("paydesk_live_subscribers", "Subscriptions followed now.", registry=registry)
         self.live_delivered = Gauge(

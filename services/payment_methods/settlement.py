@@ -57,9 +57,6 @@ class MethodsNow:
     """A guest's attached methods, the default first, then the newest."""
 
     methods: Sequence[SavedPaymentMethod]
-    got_default: bool = False
-    """Whether another method has become the default just now."""
-
     @property
     def heir(self) -> SavedPaymentMethod | None:
         """The method that should become the default: the newest where there are some and none is."""
@@ -88,31 +85,34 @@ async def settle_methods(
     if facts.is_gone:
         await forget_customer(services, user_id, customer, actor=actor)
         return await _now(services, user_id)
-    got_default = False
+    hopeful = False
     async with services.database.transaction() as connection:
         record = await connection.fetchrow(_LOCK, user_id, customer, asked)
         if record is not None:
             changes = ChangeSet(actor, record["xid"])
-            got_default = await _write(connection, user_id, facts, changes, services.clock())
-    if got_default:
+            hopeful = await _write(connection, user_id, facts, changes, services.clock())
+    if hopeful:
         await new_default(services, user_id)
-    return await _now(services, user_id, got_default=got_default)
+    return await _now(services, user_id)
 
 
-async def _now(services: Services, user_id: UUID, *, got_default: bool = False) -> MethodsNow:
-    return MethodsNow((await attached_methods(services, [user_id]))[user_id], got_default)
+async def _now(services: Services, user_id: UUID) -> MethodsNow:
+    return MethodsNow((await attached_methods(services, [user_id]))[user_id])
 
 
 async def _write(
     connection: AnyConnection, user_id: UUID, facts: CustomerFacts, changes: ChangeSet, now: datetime
 ) -> bool:
-    """Write what the customer has to the locked guest's rows; whether another method has become the default."""
+    """Write what the customer has to the locked guest's rows; whether invoices may be paid now that could not before.
+
+    They may where another method has become the default, or that one's card was renewed.
+    """
     ids = [method.id for method in facts.methods]
     records = await connection.fetch(_ROWS, user_id, ids)
     rows = {record["stripe_payment_method_id"]: from_record(SavedPaymentMethod, record) for record in records}
     before = {id_: snapshot(row) for id_, row in rows.items()}
     columns = {id_: _columns(row) for id_, row in rows.items()}
-    default_before = next((id_ for id_, row in rows.items() if row.is_default and row.user_id == user_id), None)
+    promises = {id_: _promise(row) for id_, row in rows.items()}
     for row in rows.values():
         if row.is_attached and row.stripe_customer_id == facts.id and row.stripe_payment_method_id not in ids:
             row.detached_at, row.is_default = now, False
@@ -137,8 +137,15 @@ async def _write(
     await update_rows(connection, SavedPaymentMethod, changed, _COLUMNS)
     await insert_rows(connection, SavedPaymentMethod, made)
     await changes.write(connection)
-    return facts.default is not None and facts.default != default_before
+    return any(
+        row.is_default and _promise(row) != promises.get(row.stripe_payment_method_id) for row in [*changed, *made]
+    )
 
 
 def _columns(row: SavedPaymentMethod) -> tuple[Any, ...]:
     return tuple(getattr(row, name) for name in _COLUMNS)
+
+
+def _promise(row: SavedPaymentMethod) -> tuple[Any, ...]:
+    """What decides whether the bank may say otherwise of the default than it did before."""
+    return row.is_default, row.last4, row.fingerprint, row.exp_month, row.exp_year

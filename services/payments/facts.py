@@ -131,6 +131,8 @@ class IntentFacts:
     charge: ChargeFacts | None
     ran_out: bool
     """Whether it was canceled because its time was up: by us ("abandoned") or, an authorization, by Stripe."""
+    saved_to: str | None = None
+    """The customer that its method is saved to once it is paid (`setup_future_usage`)."""
 
     @classmethod
     def parse(cls, body: dict[str, Any]) -> IntentFacts:
@@ -150,6 +152,7 @@ class IntentFacts:
             charge_id=id_of(latest),
             charge=ChargeFacts.parse(latest),
             ran_out=body.get("cancellation_reason") in {"abandoned", "automatic"},
+            saved_to=id_of(body.get("customer")) if body.get("setup_future_usage") else None,
         )
 
 

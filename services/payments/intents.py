@@ -11,6 +11,7 @@ from services.customers import is_customer_gone
 from services.errors import CardDeclined, DomainError, HostNotReady, InvalidInput, InvalidState
 from services.lookups import find_made, made_since
 from services.operations import Answer, Answers, Refusal
+from services.payment_methods.saving import keep_saved
 from services.payments.facts import FailureFacts, IntentFacts
 from services.payments.settlement import IntentSettlement, OperationEnd, SettledPayment
 from services.stripe_gateway import Priority, StripeCardError
@@ -61,6 +62,8 @@ async def settle(
         if settled.changed:
             services.live.wake()
         if not settled.stale:
+            if facts is not None:
+                await keep_saved(services, settled, facts, actor=actor)
             return settled
         payment = settled.payment
         intent_id = payment.stripe_payment_intent_id or (facts.id if facts else None)
