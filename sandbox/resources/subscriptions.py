@@ -19,7 +19,16 @@ _KIND: Final = "subscription"
 
 def create(call: Call) -> Json:
     """ "Create a subscription"."""
+    _check_room(call.work, call.given("customer"))
     return creating.create(call.work, call.params, api_version=call.api_version)
+
+
+def _check_room(work: Work, customer: str | None) -> None:
+    clock = clocks.clock_of(work, customer)
+    if clock is not None:
+        link = ("customer", str(customer))
+        on = [one for one in work.listed(_KIND, link=link) if one["status"] not in bodies.ENDED]
+        clocks.refuse_beyond_limit(work, clock, "subscriptions", len(on))
 
 
 def retrieve(call: Call) -> Json:

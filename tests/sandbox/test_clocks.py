@@ -141,6 +141,59 @@ async def test_what_is_due_happens_in_the_clocks_time_and_the_rest_does_not(stri
     assert types.count("test_helpers.test_clock.advancing") == types.count("test_helpers.test_clock.ready") == 2
 
 
+async def subscribed(driver: Driver, clock: str, **fields: Any) -> Any:
+    """A monthly subscription of a customer on the clock, paid for with a card."""
+    customer = await driver.v1.customers.create_async(
+        {
+            "test_clock": clock, "payment_method": "pm_card_visa",
+            "invoice_settings": {"default_payment_method": "pm_card_visa"},
+        }
+    )  # fmt: skip
+    data = {"currency": "usd", "unit_amount": 1_000, "product_data": {"name": "Club"}}
+    price = await driver.v1.prices.create_async({**data, "recurring": {"interval": "month"}})  # type: ignore[typeddict-item]
+    wanted = {"customer": customer.id, "items": [{"price": price.id}], **fields}
+    return await driver.v1.subscriptions.create_async(wanted)  # type: ignore[arg-type]
+
+
+async def test_a_clock_goes_two_intervals_of_its_shortest_subscription_at_a_time(stripe_api):
+    clock = await clock_at(stripe_api)
+    sub = await subscribed(stripe_api, clock.id)
+    assert (sub.status, sub.created, sub.test_clock) == ("active", START, clock.id)
+    two_months_on = 1_805_097_600  # 2027-03-15 08:00:00 UTC
+    with pytest.raises(stripe.InvalidRequestError) as refused:
+        await stripe_api.v1.test_helpers.test_clocks.advance_async(clock.id, {"frozen_time": two_months_on + 1})
+    assert str(refused.value.user_message).startswith(
+        f"The frozen time of this clock is {START} (2027-01-15 08:00:00 UTC). You can only advance it up to "
+        f"{two_months_on} (2027-03-15 08:00:00 UTC). You can only advance a test clock up to two intervals"
+    )
+    await advanced(stripe_api, clock.id, two_months_on)
+    assert len((await stripe_api.v1.invoices.list_async({"subscription": sub.id})).data) == 3
+
+
+async def test_a_clock_that_is_deleted_takes_its_subscriptions_along(stripe_api):
+    clock = await clock_at(stripe_api)
+    sub = await subscribed(stripe_api, clock.id)
+    await stripe_api.v1.test_helpers.test_clocks.delete_async(clock.id)
+    assert (await stripe_api.v1.subscriptions.retrieve_async(sub.id)).status == "canceled"
+    [ended] = [e for e in await stripe_api.events_of(sub.id) if e.type == "customer.subscription.deleted"]
+    assert ended.created == START
+
+
+async def test_a_customer_on_a_clock_has_three_subscriptions_at_most(stripe_api):
+    clock = await clock_at(stripe_api)
+    sub = await subscribed(stripe_api, clock.id)
+    again: Any = {"customer": sub.customer, "items": [{"price": sub["items"].data[0].price.id}]}
+    for _ in range(2):
+        await stripe_api.v1.subscriptions.create_async(again)
+    with pytest.raises(stripe.InvalidRequestError, match="up to 3 subscriptions per customer on a test clock"):
+        await stripe_api.v1.subscriptions.create_async(again)
+    assert len((await stripe_api.v1.subscriptions.list_async({"customer": sub.customer})).data) == 3
+    shown = await stripe_api.v1.customers.retrieve_async(sub.customer, {"expand": ["subscriptions"]})
+    assert shown.subscriptions.total_count == 3
+    await stripe_api.control("POST", f"test_clocks/{clock.id}/limits", subscriptions=4)
+    await stripe_api.v1.subscriptions.create_async(again)
+
+
 async def test_events_of_a_made_up_time_are_listed_however_old_they_look(stripe_api):
     for second in (1_000_000_000, 4_000_000_000):
         clock = await clock_at(stripe_api, second)
