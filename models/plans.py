@@ -24,6 +24,12 @@ class PlanInterval(StrEnum):
     YEAR = "YEAR"
 
 
+# A mean month is 30.4375 days, a mean year twelve of them.
+_SIXTEENTHS_OF_DAYS = {
+    PlanInterval.DAY: 16, PlanInterval.WEEK: 112, PlanInterval.MONTH: 487, PlanInterval.YEAR: 5844,
+}  # fmt: skip
+
+
 class Plan(Changing):
     """One plan, known to the platform by `external_id`; Stripe's product ("The Product object").
 
@@ -70,6 +76,11 @@ class PlanPrice(Changing):
     def amount(self) -> Money:
         """The price in its main currency."""
         return Money(self.amount_minor, self.currency)
+
+    @property
+    def sixteenths_of_days(self) -> int:
+        """How long a period is on average, so that what plans cost for their time is compared in whole numbers."""
+        return _SIXTEENTHS_OF_DAYS[self.interval] * self.interval_count
 
     def amount_in(self, currency: str) -> Money | None:
         """The price in a currency; None where it has none in it."""

@@ -13,10 +13,13 @@ from resolvers.audit import AuditQueries
 from resolvers.connect_accounts import ConnectAccountMutations, ConnectAccountSubscriptions
 from resolvers.nodes import NodeQueries
 from resolvers.payment_changes import PaymentSubscriptions
+from resolvers.payment_methods import PaymentMethodMutations
 from resolvers.payments import PaymentMutations, PaymentQueries
 from resolvers.plans import PlanMutations, PlanQueries
 from resolvers.refunds import RefundMutations, RefundQueries
 from resolvers.rsvps import RsvpMutations
+from resolvers.subscription_changes import BillingSubscriptionSubscriptions
+from resolvers.subscriptions import BillingSubscriptionMutations, BillingSubscriptionQueries
 from resolvers.users import UserMutations, UserQueries
 from resolvers.webhook_events import WebhookEventMutations, WebhookEventQueries
 from schema.described import object_type
@@ -30,7 +33,8 @@ if TYPE_CHECKING:
 
 @object_type
 class Query(
-    NodeQueries, UserQueries, ActivityQueries, PaymentQueries, RefundQueries, PlanQueries, AuditQueries,
+    NodeQueries, UserQueries, ActivityQueries, PaymentQueries, RefundQueries, PlanQueries,
+    BillingSubscriptionQueries, AuditQueries,
     WebhookEventQueries,
 ):  # fmt: skip
     """What can be asked. What the viewer may not see is null, or missing from lists."""
@@ -38,14 +42,15 @@ class Query(
 
 @object_type
 class Mutation(
-    UserMutations, ActivityMutations, ConnectAccountMutations, PaymentMutations, RsvpMutations, RefundMutations,
-    PlanMutations, WebhookEventMutations,
+    UserMutations, ActivityMutations, ConnectAccountMutations, PaymentMethodMutations, PaymentMutations, RsvpMutations,
+    RefundMutations,
+    PlanMutations, BillingSubscriptionMutations, WebhookEventMutations,
 ):  # fmt: skip
     """What can be done. Everything expected that can go wrong is in the payload's `errors`."""
 
 
 @object_type
-class Subscription(PaymentSubscriptions, ConnectAccountSubscriptions):
+class Subscription(PaymentSubscriptions, BillingSubscriptionSubscriptions, ConnectAccountSubscriptions):
     """What can be followed. Each change comes with a cursor, to go on from after the connection was lost."""
 
 

@@ -10,10 +10,13 @@ import strawberry
 from models.activities import Activity as ActivityRow
 from models.audit import AuditEntry as AuditEntryRow
 from models.connect_accounts import ConnectAccount as ConnectAccountRow
+from models.invoices import Invoice as InvoiceRow
+from models.payment_methods import SavedPaymentMethod as SavedPaymentMethodRow
 from models.payments import Payment as PaymentRow
 from models.plans import Plan as PlanRow
 from models.refunds import Refund as RefundRow
 from models.rsvps import Rsvp as RsvpRow
+from models.subscriptions import BillingSubscription as BillingSubscriptionRow
 from models.users import User as UserRow
 from models.webhook_events import WebhookEvent as WebhookEventRow
 from resolvers.arguments import Id
@@ -23,12 +26,14 @@ from schema.connect_accounts import account_or_none
 from schema.context import Info
 from schema.described import field, object_type
 from schema.ids import parse_id
+from schema.invoices import Invoice
 from schema.nodes import Node
 from schema.payment_methods import PaymentMethod
 from schema.payments import Payment
 from schema.plans import Plan
 from schema.refunds import Refund
 from schema.rsvps import Rsvp
+from schema.subscriptions import BillingSubscription
 from schema.users import User
 from schema.webhook_events import WebhookEvent
 from services.errors import InvalidInput
@@ -48,9 +53,11 @@ def node_types() -> Mapping[str, tuple[type[Model], Callable[[Any], Node | None]
     return {
         "Activity": (ActivityRow, Activity.of),
         "AuditEntry": (AuditEntryRow, AuditEntry.of),
+        "BillingSubscription": (BillingSubscriptionRow, BillingSubscription.of),
         "ConnectAccount": (ConnectAccountRow, account_or_none),
+        "Invoice": (InvoiceRow, Invoice.of),
         "Payment": (PaymentRow, Payment.of),
-        "PaymentMethod": (PaymentRow, PaymentMethod.of_payment),
+        "PaymentMethod": (SavedPaymentMethodRow, PaymentMethod.of),
         "Plan": (PlanRow, Plan.of),
         "Refund": (RefundRow, Refund.of),
         "Rsvp": (RsvpRow, Rsvp.of),
@@ -71,6 +78,8 @@ async def find_node(context: Context, id_: str) -> Node | None:
         return None
     model, make = kind
     row = await context.loaders.visible(model).load(parsed.id)
+    if row is None and model is SavedPaymentMethodRow:  # it may be the method of a payment, which nobody saved
+        row, make = await context.loaders.visible(PaymentRow).load(parsed.id), PaymentMethod.of_payment
     return None if row is None else make(row)
 
 

@@ -1,4 +1,4 @@
-"""Billing subscriptions, what is sent in to make and change them, and what is answered.
+"""Guests' standing orders for plans.
 
 `Subscription` is GraphQL's own root type, so the billing one is BillingSubscription.
 """
@@ -6,28 +6,28 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
+from models.events import EventSubject
 from models.subscriptions import BillingSubscription as BillingSubscriptionRow
+from schema import invoices, payments, subscription_changes
 from schema.context import Info
-from schema.described import field, input_type, object_type
+from schema.described import field, object_type
 from schema.enums import BillingSubscriptionStatus
-from schema.errors import Payload, user_errors
 from schema.ids import global_id
-from schema.money import CurrencyCode, Money
+from schema.money import Money
 from schema.nodes import Node
-from schema.pages import Connection
-from schema.payment_inputs import KEY
-from schema.payments import NextAction
+from schema.pages import After, Before, Connection, First, Last, page_request
 from schema.plans import Plan
 from schema.users import User
 from services.viewer import Role
 
 if TYPE_CHECKING:
-    from services.subscriptions.preview import PlanChangePreview as Preview
-    from services.subscriptions.result import SubscriptionResult
+    from schema.invoices import InvoiceConnection
+    from schema.payments import NextAction
+    from schema.subscription_changes import BillingSubscriptionChangeConnection
 
 
 @object_type
@@ -110,13 +110,31 @@ class BillingSubscription(Node):
         return self.row.client_secret if self.row.client_secret and await self._is_guest(info) else None
 
     @field
-    async def next_action(self, info: Info) -> NextAction | None:
+    async def next_action(self, info: Info) -> Annotated[NextAction, strawberry.lazy("schema.payments")] | None:
         """What the guest must still do; null where there is nothing."""
         action = self.row.next_action
         if action is None:
             return None
         url = action.get("redirect_url")
-        return NextAction(type=action["type"], redirect_url=url if url and await self._is_guest(info) else None)
+        shown = url if url and await self._is_guest(info) else None
+        return payments.NextAction(type=action["type"], redirect_url=shown)
+
+    @field
+    async def invoices(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Annotated[InvoiceConnection, strawberry.lazy("schema.invoices")]:
+        """What was billed for it, newest first."""
+        request = page_request(first=first, after=after, last=last, before=before)
+        page = await info.context.loaders.invoices_of_subscriptions.load((self.row.id, request))
+        return invoices.InvoiceConnection.of(page, invoices.Invoice.of)
+
+    @field
+    async def history(
+        self, info: Info, first: First = None, after: After = None
+    ) -> Annotated[BillingSubscriptionChangeConnection, strawberry.lazy("schema.subscription_changes")]:
+        """Every change, its creation first: the same rows that `subscriptionStatusChanged` carries."""
+        page = await info.context.loaders.histories.load((EventSubject.SUBSCRIPTION, self.row.id, first, after))
+        return subscription_changes.BillingSubscriptionChangeConnection.of_changes(page)
 
     async def _is_guest(self, info: Info) -> bool:
         viewer = info.context.viewer
@@ -129,111 +147,3 @@ class BillingSubscription(Node):
 @object_type
 class BillingSubscriptionConnection(Connection[BillingSubscription]):
     """A page of subscriptions, newest first."""
-
-
-@object_type
-class PlanChangePreview:
-    """What another plan would cost."""
-
-    due_now: Money = strawberry.field(description="What is charged at once; nothing where the plan changes later.")
-    credit: Money = strawberry.field(
-        description="What is given back for the unused rest of the period, which `dueNow` has taken off already."
-    )
-    next_invoice: Money = strawberry.field(description="What a period costs from then on.")
-    immediately: bool = strawberry.field(description="Whether the plan changes at once; else when the period ends.")
-    effective_at: datetime = strawberry.field(description="When it changes; for one at once, when this was said.")
-
-    @classmethod
-    def of(cls, preview: Preview) -> PlanChangePreview:
-        """From the service's answer."""
-        return cls(
-            due_now=Money.of(preview.due_now),
-            credit=Money.of(preview.credit),
-            next_invoice=Money.of(preview.next_invoice),
-            immediately=preview.immediately,
-            effective_at=preview.effective_at,
-        )
-
-
-@input_type
-class CreateSubscriptionInput:
-    """A plan, and what to pay for it with."""
-
-    plan_id: strawberry.ID = strawberry.field(description="The plan.")
-    payment_method: str | None = strawberry.field(
-        default=None,
-        description="A Stripe payment method id (pm_…) or the id of a saved PaymentMethod. Where it is left out, the"
-        " guest's saved default pays; a trial and a free plan may begin without any.",
-    )
-    currency: CurrencyCode | None = strawberry.field(
-        default=None,
-        description="One of the plan's. Where nothing is said: that of the guest's other subscriptions, else the plan's"
-        " main one. All live subscriptions of a guest are in one currency.",
-    )
-    trial: bool | None = strawberry.field(
-        default=None,
-        description="True: only with the plan's trial, refused where there is none for this guest. False: without it."
-        " Where nothing is said: with the trial where there is one, which is one for each guest and plan.",
-    )
-    idempotency_key: str = strawberry.field(description=KEY)
-
-
-@input_type
-class ChangeSubscriptionPlanInput:
-    """A subscription, and the plan that it is to be for."""
-
-    subscription_id: strawberry.ID = strawberry.field(description="The subscription.")
-    plan_id: strawberry.ID = strawberry.field(
-        description="The plan. One that costs more for its time, or as much, begins at once, and what is left of the"
-        " period is set off; one that costs less begins when the period ends. In a trial each begins at once. The plan"
-        " that it has takes back a change that is planned."
-    )
-    idempotency_key: str = strawberry.field(description=KEY)
-
-
-@input_type
-class CancelSubscriptionInput:
-    """A subscription that is to end."""
-
-    subscription_id: strawberry.ID = strawberry.field(description="The subscription.")
-    at_period_end: bool = strawberry.field(
-        default=True,
-        description="Whether what is paid for may be used up; else it ends at once, and nothing is given back. One that"
-        " was never paid for ends at once in any case.",
-    )
-    idempotency_key: str = strawberry.field(description=KEY)
-
-
-@input_type
-class ResumeSubscriptionInput:
-    """A subscription that is to go on."""
-
-    subscription_id: strawberry.ID = strawberry.field(description="The subscription.")
-    idempotency_key: str = strawberry.field(description=KEY)
-
-
-@input_type
-class PauseSubscriptionInput:
-    """A subscription that is to rest."""
-
-    subscription_id: strawberry.ID = strawberry.field(description="The subscription.")
-    resumes_at: datetime | None = strawberry.field(
-        default=None, description="When it goes on by itself, at most two years from now; until it is resumed if null."
-    )
-    idempotency_key: str = strawberry.field(description=KEY)
-
-
-@object_type
-class BillingSubscriptionPayload(Payload):
-    """What became of it. Where a payment was declined, the subscription is here together with the error."""
-
-    subscription: BillingSubscription | None = strawberry.field(
-        default=None, description="The subscription as it is now."
-    )
-
-    @classmethod
-    def of(cls, result: SubscriptionResult) -> BillingSubscriptionPayload:
-        """From the service's answer."""
-        return cls(
-            subscription=BillingSubscription.of(result.subscription), errors=user_errors(result.error)
-        )

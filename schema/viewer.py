@@ -12,10 +12,13 @@ from schema.context import Info
 from schema.described import field, object_type
 from schema.pages import After, Before, Connection, First, Last, page_request
 from schema.payment_lists import PaymentConnection, PaymentFilter, payment_connection
+from schema.payment_methods import PaymentMethod
 from schema.rsvps import Rsvp
+from schema.subscriptions import BillingSubscription, BillingSubscriptionConnection
 from schema.users import User
 from services.payments.reading import Scope
 from services.rsvp_lists import list_own_rsvps
+from services.subscriptions.reading import list_own_subscriptions
 
 
 @object_type
@@ -41,6 +44,11 @@ class Viewer:
         return account_or_none(await info.context.loaders.live_accounts.load(self.row.id))
 
     @field
+    async def payment_methods(self, info: Info) -> list[PaymentMethod]:
+        """What this person has saved to pay with, the default first, then the newest."""
+        return [PaymentMethod.of(row) for row in await info.context.loaders.attached_methods.load(self.row.id)]
+
+    @field
     async def payments(
         self,
         info: Info,
@@ -61,3 +69,14 @@ class Viewer:
         page = page_request(first=first, after=after, last=last, before=before)
         found = await list_own_rsvps(info.context.services, viewer=info.context.require_viewer(), page=page)
         return RsvpConnection.of(found, Rsvp.of)
+
+    @field
+    async def subscriptions(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> BillingSubscriptionConnection:
+        """This person's own subscriptions, those that have ended too, newest first."""
+        page = page_request(first=first, after=after, last=last, before=before)
+        found = await list_own_subscriptions(
+            info.context.services, viewer=info.context.require_viewer(), page=page
+        )
+        return BillingSubscriptionConnection.of(found, BillingSubscription.of)

@@ -260,7 +260,7 @@ class StripeGateway:
             headers["Stripe-Account"] = request.stripe_account
         url = self._config.api_base + request.path
         body: str | None = request.body
-        if request.method == "get":
+        if request.method in {"get", "delete"}:
             url, body = f"{url}?{request.body}" if request.body else url, None
         try:
             content, status, answer = await self._http.request_async(request.method, url, headers, body)

@@ -20,7 +20,10 @@ REFUND_EXPANSIONS = ("balance_transaction", "charge.application_fee", "charge.tr
 
 @dataclass(frozen=True, slots=True)
 class StripeRequest:
-    """One request: `body` is form-encoded, a GET's is its query. Writes get their idempotency key from their step."""
+    """One request: `body` is form-encoded; that of a GET or DELETE is its query.
+
+    Writes get their idempotency key from their step.
+    """
 
     method: str
     path: str

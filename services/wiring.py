@@ -19,6 +19,10 @@ from services.customers import CreateCustomer
 from services.database import Database
 from services.live import LiveUpdates
 from services.metrics import Metrics
+from services.payment_methods.attaching import AttachPaymentMethod
+from services.payment_methods.defaults import SetDefaultPaymentMethod
+from services.payment_methods.detaching import DetachPaymentMethod
+from services.payment_methods.setup_intents import CreateSetupIntent
 from services.payments.actions import CANCEL_KIND, CAPTURE_KIND, RETRY_KIND
 from services.payments.pay import PayForActivity
 from services.payments.reservation import ReservePayments
@@ -28,6 +32,13 @@ from services.rate_limiter import RateLimiter
 from services.refunds.creation import RefundPayment
 from services.rsvps import CancelRsvp
 from services.stripe_gateway import GatewayConfig, StripeGateway
+from services.subscriptions.creation import CreateSubscription
+from services.subscriptions.ending import (
+    CANCEL_SUBSCRIPTION_KIND,
+    PAUSE_SUBSCRIPTION_KIND,
+    RESUME_SUBSCRIPTION_KIND,
+)
+from services.subscriptions.plan_changes import CHANGE_PLAN_KIND
 from services.webhooks.inbox import StoreEvents
 
 if TYPE_CHECKING:
@@ -43,7 +54,9 @@ def operation_kinds() -> list[OperationKind]:
     """Every kind of operation: a new one is a row here."""
     return [
         PayForActivity(), RETRY_KIND, CAPTURE_KIND, CANCEL_KIND, RefundPayment(), CancelRsvp(), CreateCustomer(),
-        CreateConnectAccount(), SyncPlan(),
+        CreateConnectAccount(), SyncPlan(), CreateSubscription(), CHANGE_PLAN_KIND,
+        CANCEL_SUBSCRIPTION_KIND, RESUME_SUBSCRIPTION_KIND, PAUSE_SUBSCRIPTION_KIND,
+        CreateSetupIntent(), AttachPaymentMethod(), DetachPaymentMethod(), SetDefaultPaymentMethod(),
     ]  # fmt: skip
 
 

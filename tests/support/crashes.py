@@ -121,7 +121,7 @@ class _Gateway:
         return getattr(self._gateway, name)
 
     async def send(self, request: StripeRequest, *, priority: Priority = Priority.INTERACTIVE) -> Any:
-        writes = request.method == "post"
+        writes = request.method != "get"
         if writes:
             self._trap.at(Boundary.RESERVED)
         try:

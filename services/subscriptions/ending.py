@@ -1,0 +1,160 @@
+"""Ending a subscription, letting it rest, and letting it go on."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from models.subscriptions import BillingSubscription, BillingSubscriptionStatus
+from services.errors import InvalidInput, InvalidState
+from services.operations import Intent
+from services.subscriptions.actions import Decision, Step, SubscriptionAction, act
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from models.sets import AnyConnection
+    from services.core import Services
+    from services.subscriptions.result import SubscriptionResult
+    from services.viewer import Viewer
+
+CANCEL = "cancel_subscription"
+RESUME = "resume_subscription"
+PAUSE = "pause_subscription"
+CANCEL_SUBSCRIPTION_KIND = SubscriptionAction(CANCEL)
+RESUME_SUBSCRIPTION_KIND = SubscriptionAction(RESUME)
+PAUSE_SUBSCRIPTION_KIND = SubscriptionAction(PAUSE)
+
+PAUSE_MAX = timedelta(days=730)
+
+_STATUS = BillingSubscriptionStatus
+_HAS_DEFAULT = """
+SELECT EXISTS (SELECT FROM payment_methods WHERE user_id = $1 AND is_default AND detached_at IS NULL)
+"""
+
+
+async def cancel_subscription(
+    services: Services, *, viewer: Viewer, subscription_id: UUID, at_period_end: bool, idempotency_key: str
+) -> SubscriptionResult:
+    """End a subscription when its period ends, or at once without giving anything back.
+
+    What was never paid for, or is paused since nothing could be charged, ends at once in any case. A change of plan
+    that was planned is dropped.
+
+    Raises: NotFound, InvalidState, IdempotencyKeyReused, OperationInProgress, StripeUnavailable.
+    """
+    arguments = {"subscription_id": subscription_id, "at_period_end": at_period_end}
+    intent = Intent(viewer.caller, idempotency_key, CANCEL, arguments)
+
+    async def decide(_connection: AnyConnection, row: BillingSubscription) -> Decision:
+        return Decision(_ending(row, at_period_end=at_period_end))
+
+    return await act(services, intent, viewer, subscription_id, decide)
+
+
+async def resume_subscription(
+    services: Services, *, viewer: Viewer, subscription_id: UUID, idempotency_key: str
+) -> SubscriptionResult:
+    """Let a subscription go on: take back that it ends, that it is paused or, where neither is, that its plan changes.
+
+    One that was paused since its trial ended without a payment method begins a new period, once that is paid.
+
+    Raises: NotFound, InvalidState, IdempotencyKeyReused, OperationInProgress, StripeUnavailable.
+    """
+    intent = Intent(viewer.caller, idempotency_key, RESUME, {"subscription_id": subscription_id})
+
+    async def decide(connection: AnyConnection, row: BillingSubscription) -> Decision:
+        steps = _resumption(row)
+        needs_method = Step.RESUME in steps and row.default_payment_method is None
+        if needs_method and not await connection.fetchval(_HAS_DEFAULT, row.user_id):
+            raise InvalidState("Please save a payment method first.", state=row.status.value)
+        return Decision(steps)
+
+    return await act(services, intent, viewer, subscription_id, decide)
+
+
+async def pause_subscription(
+    services: Services, *, viewer: Viewer, subscription_id: UUID, resumes_at: datetime | None, idempotency_key: str
+) -> SubscriptionResult:
+    """Charge nothing for a subscription until it is resumed: what is paid for is granted, what comes after is not.
+
+    Args:
+        resumes_at: when it goes on by itself, at most two years from now.
+
+    Raises: NotFound, InvalidInput, InvalidState, IdempotencyKeyReused, OperationInProgress, StripeUnavailable.
+    """
+    _check_resumption(resumes_at, services.clock())
+    arguments = {"subscription_id": subscription_id, "resumes_at": resumes_at}
+    intent = Intent(viewer.caller, idempotency_key, PAUSE, arguments)
+
+    async def decide(_connection: AnyConnection, row: BillingSubscription) -> Decision:
+        _require_pausable(row)
+        return Decision([Step.PAUSE], resumes_at=None if resumes_at is None else int(resumes_at.timestamp()))
+
+    return await act(services, intent, viewer, subscription_id, decide)
+
+
+def _ending(row: BillingSubscription, *, at_period_end: bool) -> list[Step]:
+    state = row.status.value
+    if row.status.is_final:
+        raise InvalidState("This subscription has ended already.", state=state)
+    is_running = row.status is not _STATUS.INCOMPLETE and row.stripe_status != "paused"
+    if not at_period_end or not is_running:
+        return [Step.END_NOW]
+    if row.cancel_at_period_end:
+        raise InvalidState("This subscription is canceled already: it ends with its period.", state=state)
+    return [*_release(row), Step.END_LATER]
+
+
+def _resumption(row: BillingSubscription) -> list[Step]:
+    state = row.status.value
+    if row.status.is_final:
+        raise InvalidState("This subscription has ended: please subscribe again.", state=state)
+    if row.status is _STATUS.INCOMPLETE:
+        raise InvalidState("The first payment is not made yet: please make it.", state=state)
+    steps = []
+    if row.cancel_at_period_end:
+        steps.append(Step.KEEP)
+    elif row.cancel_at is not None:
+        steps.append(Step.DROP_DATE)
+    if row.stripe_status == "paused":
+        steps.append(Step.RESUME)
+    elif row.paused_at is not None:
+        if row.unpaid_since is not None:
+            raise InvalidState("Please pay the open invoice first.", state=state)
+        steps.append(Step.UNPAUSE)
+    if not steps and row.next_price_id is not None:
+        steps = _release(row)
+    if steps:
+        return steps
+    if row.status in {_STATUS.PAST_DUE, _STATUS.UNPAID}:
+        raise InvalidState("Please pay the open invoice.", state=state)
+    raise InvalidState("There is nothing to resume: this subscription goes on.", state=state)
+
+
+def _require_pausable(row: BillingSubscription) -> None:
+    state = row.status.value
+    if row.status.is_final:
+        raise InvalidState("This subscription has ended.", state=state)
+    if row.status is _STATUS.PAUSED:
+        raise InvalidState("This subscription is paused already.", state=state)
+    if row.status is _STATUS.TRIALING:
+        raise InvalidState("A trial cannot be paused: nothing is charged for it.", state=state)
+    if row.status is not _STATUS.ACTIVE:
+        raise InvalidState("Please pay the open invoice first.", state=state)
+    if row.cancel_at is not None or row.cancel_at_period_end:
+        raise InvalidState("This subscription is to end: please resume it first.", state=state)
+
+
+def _check_resumption(resumes_at: datetime | None, now: datetime) -> None:
+    if resumes_at is None:
+        return
+    if resumes_at.tzinfo is None:
+        raise InvalidInput("resumesAt", "A time needs its offset from UTC: 2030-06-01T18:00:00Z.")
+    if not now < resumes_at <= now + PAUSE_MAX:
+        raise InvalidInput("resumesAt", f"It can go on by itself within the next {PAUSE_MAX.days} days.")
+
+
+def _release(row: BillingSubscription) -> list[Step]:
+    return [] if row.stripe_schedule_id is None else [Step.RELEASE]
