@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from models.activities import PayoutTiming
 from models.connect_accounts import ConnectAccountType, RequirementUrgency
+from models.invoices import CreditNoteStatus, InvoiceStatus
 from models.payments import PaymentStatus
 from models.plans import PlanInterval
 from models.refunds import RefundReason, RefundStatus
@@ -13,8 +14,9 @@ from models.webhook_events import WebhookEventStatus
 from schema.described import expose
 
 __all__ = [
-    "BillingSubscriptionStatus", "ConnectAccountType", "PaymentStatus", "PayoutTiming", "PlanInterval", "RefundReason",
-    "RefundStatus", "RequirementUrgency", "RsvpStatus", "WebhookEventStatus",
+    "BillingSubscriptionStatus", "ConnectAccountType", "CreditNoteStatus", "InvoiceStatus", "PaymentStatus",
+    "PayoutTiming", "PlanInterval", "RefundReason", "RefundStatus", "RequirementUrgency", "RsvpStatus",
+    "WebhookEventStatus",
 ]  # fmt: skip
 
 expose(
@@ -88,3 +90,12 @@ expose(
     PAUSED="Nothing is charged until it is resumed; it grants what was paid for before.",
     CANCELED="It has ended.",
 )
+expose(
+    InvoiceStatus,
+    DRAFT="Being put together; it can still change.",
+    OPEN="Final, and to be paid.",
+    PAID="Paid, or nothing was due.",
+    UNCOLLECTIBLE="Given up; it can still be paid.",
+    VOID="Called off; nothing is owed for it.",
+)
+expose(CreditNoteStatus, ISSUED="It counts.", VOID="Taken back; it does not count.")

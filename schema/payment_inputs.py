@@ -9,6 +9,7 @@ import strawberry
 
 from schema.described import input_type, object_type
 from schema.errors import Payload, user_errors
+from schema.idempotency import KEY
 from schema.money import Money, MoneyInput
 from schema.payments import Payment
 from services.errors import InvalidInput
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from services.fees import FeeBreakdown as Fees
     from services.payments.result import PaymentResult
 
-KEY = (
-    "1 to 255 characters, one per intent of the caller; the same key answers the same thing for at least 24 hours,"
-    " whether the first try finished, failed on the way or is still under way."
-)
 METHOD = "A Stripe payment method id (pm_…), as Stripe.js gives it."
 RETURN_URL = "Where a redirect (3-D Secure, a bank's page) brings the guest back to; allow-listed."
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
+from models.events import EventSubject
 from models.money import Money as Amount
 from models.payments import Payment as PaymentRow
 from models.payments import PaymentAllocation
-from schema import payment_changes, refunds, rsvps
+from schema import invoices, payment_changes, refunds, rsvps, subscriptions
 from schema.activities import Activity
 from schema.context import Info
 from schema.described import field, object_type
@@ -25,9 +26,11 @@ from schema.users import User
 from services.viewer import Role
 
 if TYPE_CHECKING:
+    from schema.invoices import Invoice
     from schema.payment_changes import PaymentStatusChangeConnection
     from schema.refunds import RefundConnection
     from schema.rsvps import Rsvp
+    from schema.subscriptions import BillingSubscription
 
 
 @object_type
@@ -77,7 +80,7 @@ class PaymentSplit:
 
 @object_type
 class Payment(Node):
-    """A guest's payment. Visible to the guest, to the host of the activity, and to the platform."""
+    """A guest's payment, for an activity or an invoice. Visible to the guest, the activity's host and the platform."""
 
     status: PaymentStatus = strawberry.field(description="Where it stands.")
     version: int = strawberry.field(description="Grows by one with each change of state: the larger is the later.")
@@ -138,10 +141,27 @@ class Payment(Node):
 
     @field
     async def activity(self, info: Info) -> Activity | None:
-        """What it pays for."""
+        """What it pays for; null where it pays an invoice of a subscription."""
         if self.row.activity_id is None:
             return None
         return Activity.of(await info.context.loaders.activities.load(self.row.activity_id))
+
+    @field
+    async def invoice(self, info: Info) -> Annotated[Invoice, strawberry.lazy("schema.invoices")] | None:
+        """The invoice that it pays; null where it pays for an activity."""
+        if self.row.invoice_id is None:
+            return None
+        return invoices.Invoice.of(await info.context.loaders.invoices.load(self.row.invoice_id))
+
+    @field
+    async def subscription(
+        self, info: Info
+    ) -> Annotated[BillingSubscription, strawberry.lazy("schema.subscriptions")] | None:
+        """The subscription that it pays for; null where it pays for an activity."""
+        if self.row.subscription_id is None:
+            return None
+        row = await info.context.loaders.subscriptions.load(self.row.subscription_id)
+        return subscriptions.BillingSubscription.of(row)
 
     @field
     async def rsvp(self, info: Info) -> Annotated[Rsvp, strawberry.lazy("schema.rsvps")] | None:
@@ -151,8 +171,13 @@ class Payment(Node):
         return rsvps.Rsvp.of(await info.context.loaders.rsvps.load(self.row.rsvp_id))
 
     @field
-    def payment_method(self) -> PaymentMethod | None:
-        """What it was last tried with; null before Stripe has said."""
+    async def payment_method(self, info: Info) -> PaymentMethod | None:
+        """What it was last tried with; null before Stripe has said. To its owner a saved one is what it is now."""
+        kept, viewer = self.row.payment_method, info.context.require_viewer()
+        if kept is not None and (viewer.sees_everything or await self._is_payer(info)):
+            saved = await info.context.loaders.attached_by_stripe_id.load(kept["stripe_id"])
+            if saved is not None:
+                return PaymentMethod.of(saved)
         return PaymentMethod.of_payment(self.row)
 
     @field
@@ -201,7 +226,7 @@ class Payment(Node):
         self, info: Info, first: First = None, after: After = None
     ) -> Annotated[PaymentStatusChangeConnection, strawberry.lazy("schema.payment_changes")]:
         """Every change, its creation first: the same rows that the subscriptions carry."""
-        page = await info.context.loaders.histories.load((self.row.id, first, after))
+        page = await info.context.loaders.histories.load((EventSubject.PAYMENT, self.row.id, first, after))
         return payment_changes.PaymentStatusChangeConnection.of_changes(page)
 
     @field

@@ -1,11 +1,10 @@
-"""A payment's changes as a list: the same rows, with the same cursors, as its live updates."""
+"""The changes of a payment or subscription as a list: the same rows, with the same cursors, as its live updates."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from models.events import EventSubject
 from services.event_stream import LISTED_COLUMNS, LiveChange, StreamKey, change_of, parse_cursor
 from services.pages import Page, PageRequest
 
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from uuid import UUID
 
+    from models.events import EventSubject
     from services.core import Services
 
 _PAGES = f"""
@@ -24,22 +24,21 @@ SELECT {LISTED_COLUMNS} FROM unnest($1::uuid[]) AS s(id) CROSS JOIN LATERAL (
 """
 
 
-async def payment_histories(
-    services: Services, payment_ids: Sequence[UUID], *, first: int | None, after: str | None
+async def histories(
+    services: Services, subject: EventSubject, ids: Sequence[UUID], *, first: int | None, after: str | None
 ) -> Mapping[UUID, Page[LiveChange]]:
-    """Payments' changes, the oldest first, their creation included; `after` is a cursor of these or of live updates.
+    """Changes by whose they are, the oldest first, the creation included; `after` is a cursor of these or of live
+    updates.
 
-    A cursor is given as soon as its change is committed. In the live updates of this payment it is as good as theirs;
-    in those of many payments, changes of others that were committing just then may stand before it.
+    A cursor is given as soon as its change is committed. In the live updates of this subject it is as good as theirs;
+    in those of many subjects, changes of others that were committing just then may stand before it.
 
     Raises: InvalidInput; StaleCursor.
     """
     limit = PageRequest.of(first=first).limit
     epoch: int = await services.database.pool.fetchval("SELECT max(epoch) FROM stream_epochs")
     start = StreamKey.before(0) if after is None else parse_cursor(after, epoch)
-    records = await services.database.pool.fetch(
-        _PAGES, list(payment_ids), EventSubject.PAYMENT.value, *start, limit + 1
-    )
+    records = await services.database.pool.fetch(_PAGES, list(ids), subject.value, *start, limit + 1)
     found: defaultdict[UUID, list[Any]] = defaultdict(list)
     for record in records:
         found[record["subject_id"]].append(record)
@@ -49,5 +48,5 @@ async def payment_histories(
             has_next=len(found[id_]) > limit,
             has_previous=after is not None,
         )
-        for id_ in payment_ids
+        for id_ in ids
     }

@@ -119,7 +119,8 @@ _RULES = {
             SELECT currency, sum(captured_minor)::bigint AS minor
             FROM payments WHERE charge_model = 'PLATFORM' GROUP BY currency
         ), refunded AS (
-            SELECT r.currency, sum(r.amount_minor)::bigint AS minor FROM refunds r JOIN payments p ON p.id = r.payment_id
+            SELECT r.currency, sum(r.amount_minor)::bigint AS minor
+            FROM refunds r JOIN payments p ON p.id = r.payment_id
             WHERE p.charge_model = 'PLATFORM' AND r.stripe_refund_id IS NOT NULL
                 AND r.status IN ('SUCCEEDED', 'PENDING', 'REQUIRES_ACTION')
             GROUP BY r.currency

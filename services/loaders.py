@@ -14,14 +14,18 @@ from aiodataloader import DataLoader
 from models.activities import Activity
 from models.base import from_record
 from models.connect_accounts import ConnectAccount
+from models.invoices import CreditNote, Invoice, InvoiceLine
+from models.payment_methods import SavedPaymentMethod
 from models.payments import Payment, PaymentAllocation
 from models.plans import Plan, PlanPrice
 from models.refunds import Refund
 from models.rsvps import Rsvp
+from models.subscriptions import BillingSubscription
 from models.users import User
 from services.errors import DomainError
-from services.history import payment_histories
+from services.history import histories
 from services.movements import Movement, movements_of
+from services.payment_methods.reading import attached_methods
 from services.visibility import visible_rows
 
 if TYPE_CHECKING:
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 
     from tortoise.models import Model
 
+    from models.events import EventSubject
     from services.core import Services
     from services.live import LiveChange
     from services.pages import Page, PageRequest
@@ -106,7 +111,7 @@ class Loaders:
     @cached_property
     def allocations(self) -> DataLoader[UUID, list[PaymentAllocation]]:
         """By the id of the payment: who gets what of it."""
-        return _loader(self._allocations)
+        return self._several(PaymentAllocation, "payment_id", order="id")
 
     @cached_property
     def movements(self) -> DataLoader[UUID, list[Movement]]:
@@ -114,14 +119,54 @@ class Loaders:
         return _loader(self._movements)
 
     @cached_property
-    def histories(self) -> DataLoader[tuple[UUID, int | None, str | None], Page[LiveChange]]:
-        """By the id of the payment and the page that is wanted (`first`, `after`)."""
+    def histories(self) -> DataLoader[tuple[EventSubject, UUID, int | None, str | None], Page[LiveChange]]:
+        """By what it is a history of, its id and the page that is wanted (`first`, `after`)."""
         return _loader(self._histories)
 
     @cached_property
     def refunds(self) -> DataLoader[tuple[UUID, PageRequest], Page[Refund]]:
         """By the id of the payment and the page that is wanted."""
-        return _loader(self._refunds)
+        return self._paged(Refund, "payment_id")
+
+    @cached_property
+    def subscriptions(self) -> DataLoader[UUID, BillingSubscription]:
+        """By id, of rows that others point at: there is one."""
+        return self._required(BillingSubscription)
+
+    @cached_property
+    def invoices(self) -> DataLoader[UUID, Invoice]:
+        """By id, of rows that others point at: there is one."""
+        return self._required(Invoice)
+
+    @cached_property
+    def invoices_of_subscriptions(self) -> DataLoader[tuple[UUID, PageRequest], Page[Invoice]]:
+        """By the id of the subscription and the page that is wanted."""
+        return self._paged(Invoice, "subscription_id")
+
+    @cached_property
+    def invoice_lines(self) -> DataLoader[UUID, list[InvoiceLine]]:
+        """By the id of the invoice, in its order."""
+        return self._several(InvoiceLine, "invoice_id", order="position")
+
+    @cached_property
+    def credit_notes(self) -> DataLoader[UUID, list[CreditNote]]:
+        """By the id of the invoice, the oldest first."""
+        return self._several(CreditNote, "invoice_id", order="stripe_created_at, id")
+
+    @cached_property
+    def payments_of_invoices(self) -> DataLoader[UUID, list[Payment]]:
+        """By the id of the invoice, the oldest first."""
+        return self._several(Payment, "invoice_id", order="id")
+
+    @cached_property
+    def attached_methods(self) -> DataLoader[UUID, list[SavedPaymentMethod]]:
+        """By the id of the guest: what can be paid with, the default first, then the newest."""
+        return _loader(self._attached_methods)
+
+    @cached_property
+    def attached_by_stripe_id(self) -> DataLoader[str, SavedPaymentMethod | None]:
+        """By Stripe's id, where it is saved."""
+        return self._rows(SavedPaymentMethod, "stripe_payment_method_id", "AND detached_at IS NULL")
 
     def visible(self, model: type[Row]) -> DataLoader[UUID, Row | None]:
         """By id, only what the viewer may see."""
@@ -163,46 +208,62 @@ class Loaders:
         rows = {record["plan_id"]: from_record(PlanPrice, record) for record in await self._fetch(sql, plan_ids)}
         return [rows[id_] for id_ in plan_ids]
 
-    async def _allocations(self, payment_ids: list[UUID]) -> list[list[PaymentAllocation]]:
-        sql = "SELECT * FROM payment_allocations WHERE payment_id = ANY($1) ORDER BY id"
-        records = await self._fetch(sql, payment_ids)
-        grouped = _grouped(from_record(PaymentAllocation, record) for record in records)
-        return [grouped[id_] for id_ in payment_ids]
+    def _several(self, model: type[Row], column: str, *, order: str) -> DataLoader[UUID, list[Row]]:
+        """All rows that point at something by a column."""
+        sql = f'SELECT * FROM "{model._meta.db_table}" WHERE {column} = ANY($1) ORDER BY {order}'
+
+        async def load(ids: list[UUID]) -> list[list[Row]]:
+            grouped = _grouped((from_record(model, record) for record in await self._fetch(sql, ids)), column)
+            return [grouped[id_] for id_ in ids]
+
+        return _loader(load)
+
+    def _paged(self, model: type[Row], column: str) -> DataLoader[tuple[UUID, PageRequest], Page[Row]]:
+        """Pages of rows that point at something by a column, newest first.
+
+        There is one statement for each different page that is asked for, which is one in a list.
+        """
+
+        async def load(wanted: list[tuple[UUID, PageRequest]]) -> list[Page[Row]]:
+            found: dict[tuple[UUID, PageRequest], Page[Row]] = {}
+            for request in dict.fromkeys(request for _, request in wanted):
+                ids = [id_ for id_, other in wanted if other == request]
+                keys, values = request.conditions("r.id", 2)
+                records = await self._fetch(
+                    f"""
+                    SELECT page.* FROM unnest($1::uuid[]) AS wanted(id) CROSS JOIN LATERAL (
+                        SELECT r.* FROM "{model._meta.db_table}" r
+                        WHERE r.{column} = wanted.id{keys}{request.order("r.id")}
+                    ) page
+                    """,
+                    ids,
+                    *values,
+                )
+                grouped = _grouped((from_record(model, record) for record in records), column)
+                found |= {(id_, request): request.page(grouped[id_]) for id_ in ids}
+            return [found[key] for key in wanted]
+
+        return _loader(load)
+
+    async def _attached_methods(self, user_ids: list[UUID]) -> list[list[SavedPaymentMethod]]:
+        methods = await attached_methods(self._services, user_ids)
+        return [methods[id_] for id_ in user_ids]
 
     async def _movements(self, payment_ids: list[UUID]) -> list[list[Movement]]:
         movements = await movements_of(self._services, payment_ids)
         return [movements.get(id_, []) for id_ in payment_ids]
 
-    async def _histories(self, wanted: list[tuple[UUID, int | None, str | None]]) -> list[Any]:
+    async def _histories(self, wanted: list[tuple[EventSubject, UUID, int | None, str | None]]) -> list[Any]:
         """A service call for each different page that is asked for; one that is refused is refused alone."""
-        found: dict[tuple[UUID, int | None, str | None], Page[LiveChange] | DomainError] = {}
-        for first, after in dict.fromkeys((first, after) for _, first, after in wanted):
-            ids = [id_ for id_, *page in wanted if page == [first, after]]
+        found: dict[tuple[EventSubject, UUID, int | None, str | None], Page[LiveChange] | DomainError] = {}
+        for subject, first, after in dict.fromkeys((subject, first, after) for subject, _, first, after in wanted):
+            ids = [id_ for other, id_, *page in wanted if (other, *page) == (subject, first, after)]
             try:
-                pages = await payment_histories(self._services, ids, first=first, after=after)
+                pages = await histories(self._services, subject, ids, first=first, after=after)
             except DomainError as error:
-                found |= {(id_, first, after): error for id_ in ids}
+                found |= {(subject, id_, first, after): error for id_ in ids}
             else:
-                found |= {(id_, first, after): pages[id_] for id_ in ids}
-        return [found[key] for key in wanted]
-
-    async def _refunds(self, wanted: list[tuple[UUID, PageRequest]]) -> list[Page[Refund]]:
-        """One statement for each different page that is asked for, which is one in a list."""
-        found: dict[tuple[UUID, PageRequest], Page[Refund]] = {}
-        for request in dict.fromkeys(request for _, request in wanted):
-            ids = [id_ for id_, other in wanted if other == request]
-            keys, values = request.conditions("r.id", 2)
-            records = await self._fetch(
-                f"""
-                SELECT page.* FROM unnest($1::uuid[]) AS wanted(id) CROSS JOIN LATERAL (
-                    SELECT r.* FROM refunds r WHERE r.payment_id = wanted.id{keys}{request.order("r.id")}
-                ) page
-                """,
-                ids,
-                *values,
-            )
-            grouped = _grouped(from_record(Refund, record) for record in records)
-            found |= {(id_, request): request.page(grouped[id_]) for id_ in ids}
+                found |= {(subject, id_, first, after): pages[id_] for id_ in ids}
         return [found[key] for key in wanted]
 
 
@@ -210,8 +271,8 @@ def _loader(load: Callable[[list[Key]], Coroutine[Any, Any, list[Value]]]) -> Da
     return DataLoader(load)
 
 
-def _grouped(rows: Iterable[Any]) -> dict[UUID, list[Any]]:
+def _grouped(rows: Iterable[Any], column: str) -> dict[UUID, list[Any]]:
     groups: dict[UUID, list[Any]] = defaultdict(list)
     for row in rows:
-        groups[row.payment_id].append(row)
+        groups[getattr(row, column)].append(row)
     return groups

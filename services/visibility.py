@@ -8,6 +8,8 @@ from models.activities import Activity
 from models.audit import AuditEntry
 from models.base import from_record
 from models.connect_accounts import ConnectAccount
+from models.invoices import Invoice
+from models.payment_methods import SavedPaymentMethod
 from models.payments import Payment
 from models.plans import Plan
 from models.refunds import Refund
@@ -41,8 +43,10 @@ _SEEN_BY_USERS: Final[Mapping[type[Model], str | None]] = {
     Rsvp: f"({_ME} = t.user_id OR EXISTS (SELECT FROM activities a WHERE a.id = t.activity_id AND a.host_id = {_ME}))",
     Refund: f"EXISTS (SELECT FROM payments p WHERE p.id = t.payment_id AND {_ME} IN (p.payer_id, p.host_id))",
     ConnectAccount: f"{_ME} = t.user_id",
+    SavedPaymentMethod: f"{_ME} = t.user_id",
     Plan: "$2::text IS NOT NULL",
     BillingSubscription: f"{_ME} = t.user_id",
+    Invoice: f"{_ME} = t.user_id",
     AuditEntry: None,
     WebhookEvent: None,
 }

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from models.events import EventSubject
 from services.errors import InvalidInput, StaleCursor
 from services.event_stream import begin_epoch
-from services.history import payment_histories
+from services.history import histories
 from tests.services.test_live import committed, live_updates, of, take, versions
 from tests.support.rows import add_payment, add_user
 
@@ -50,7 +51,7 @@ async def payment(connection: asyncpg.Connection[Any], payer: User) -> Payment:
 
 
 async def payment_history(services: Services, id_: UUID, *, first: int | None, after: str | None) -> Page[LiveChange]:
-    return (await payment_histories(services, [id_], first=first, after=after))[id_]
+    return (await histories(services, EventSubject.PAYMENT, [id_], first=first, after=after))[id_]
 
 
 async def test_it_is_paged_oldest_first_and_its_cursors_are_those_of_live_updates(
@@ -72,7 +73,7 @@ async def test_many_histories_come_in_one_statement_each_with_its_own_page(
 ) -> None:
     other, untouched = await add_payment(connection, payer), await add_payment(connection, payer)
     await committed(connection, other.id, 2)
-    pages = await payment_histories(services, [other.id, untouched.id, payment.id], first=3, after=None)
+    pages = await histories(services, EventSubject.PAYMENT, [other.id, untouched.id, payment.id], first=3, after=None)
     assert {id_: versions(list(page.items)) for id_, page in pages.items()} == {
         payment.id: [2, 3, 4], other.id: [2, 3], untouched.id: [],
     }  # fmt: skip
