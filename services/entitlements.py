@@ -66,8 +66,9 @@ def entitled_until(subscription: BillingSubscription, grace: timedelta) -> datet
     |---|---|
     | INCOMPLETE, INCOMPLETE_EXPIRED, UNPAID, CANCELED | not at all: nothing is paid for |
     | TRIALING, ACTIVE | the period's end and the grace, in which the renewal is paid |
+    | the same, where the period's invoice was given up | `past_due_since` and the grace |
     | PAST_DUE | `past_due_since` (the first unpaid period's start) and the grace |
-    | PAUSED | the end of the period in which it was paused, without grace; not at all where our dunning paused it |
+    | PAUSED | the end of the period in which it was paused, without grace; `past_due_since` where that comes before |
     | any of these that is to end (`cancel_at`, `cancel_at_period_end`) | no longer than that second, without grace |
 
     Args:
@@ -80,25 +81,27 @@ def entitled_until(subscription: BillingSubscription, grace: timedelta) -> datet
 
 
 def _granted(subscription: BillingSubscription, grace: timedelta) -> datetime | None:
-    period_end = subscription.current_period_end
+    unpaid_since = subscription.past_due_since
     match subscription.status:
         case BillingSubscriptionStatus.TRIALING | BillingSubscriptionStatus.ACTIVE:
-            return None if period_end is None else period_end + grace
+            until = unpaid_since or subscription.current_period_end
+            return None if until is None else until + grace
         case BillingSubscriptionStatus.PAST_DUE:
-            unpaid_since = subscription.past_due_since or subscription.current_period_start
-            return None if unpaid_since is None else unpaid_since + grace
-        case BillingSubscriptionStatus.PAUSED if subscription.unpaid_since is None:
-            return _paid_until(subscription)
+            until = unpaid_since or subscription.current_period_start
+            return None if until is None else until + grace
+        case BillingSubscriptionStatus.PAUSED:
+            until = _paused_until(subscription)
+            return until if until is None or unpaid_since is None else min(until, unpaid_since)
         case _:
             return None
 
 
-def _paid_until(subscription: BillingSubscription) -> datetime | None:
+def _paused_until(subscription: BillingSubscription) -> datetime | None:
     """The end of the period in which it was paused: Stripe's periods go on, but nothing is paid for them."""
-    start, end, paused_at = subscription.current_period_start, subscription.current_period_end, subscription.paused_at
-    if start is None or paused_at is None or paused_at >= start:
-        return end
-    return start
+    start, paused_at = subscription.current_period_start, subscription.paused_at
+    if start is not None and paused_at is not None and paused_at < start:
+        return start
+    return subscription.current_period_end
 
 
 def _ends_at(subscription: BillingSubscription) -> datetime | None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from services.circuit_breaker import BreakerState
+from services.dunning.collection import collect
 from services.exclusive import exclusively
 from services.pauses import backoff_s, pause
 from services.payment_methods.expiry import notice_expiring
@@ -59,6 +60,7 @@ def periodic_jobs(services: Services) -> list[Job]:
     return [
         Job("recover", settings.recover_every_s, recover_operations, grace_s),
         Job("expire_holds", settings.expire_every_s, expire_due_holds, grace_s),
+        Job("dunning", settings.dunning_every_s, collect_failed_invoices, grace_s),
         Job("sweep", settings.gap_every_s, sweep),
         Job("notice_expiring_cards", _CARDS_EVERY_S, notice_expiring_cards),
         Job("measure_inbox", _MEASURE_EVERY_S, measure_inbox),
@@ -76,6 +78,13 @@ async def expire_due_holds(services: Services) -> None:
     async with exclusively(services.database, "paydesk:expire_holds") as mine:
         if mine:
             services.metrics.expired.inc(await expire_holds(services))
+
+
+async def collect_failed_invoices(services: Services) -> None:
+    """Try failed invoices again where they are due; one process does it for all."""
+    async with exclusively(services.database, "paydesk:dunning") as mine:
+        if mine:
+            await collect(services)
 
 
 async def notice_expiring_cards(services: Services) -> None:

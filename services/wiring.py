@@ -17,6 +17,9 @@ from services.connect.accounts import CreateConnectAccount
 from services.core import Services
 from services.customers import CreateCustomer
 from services.database import Database
+from services.dunning.ending import EndDunning, LiftUnpaid
+from services.dunning.paying import PayInvoice
+from services.dunning.taking_over import StopRetries
 from services.live import LiveUpdates
 from services.metrics import Metrics
 from services.payment_methods.attaching import AttachPaymentMethod
@@ -57,6 +60,7 @@ def operation_kinds() -> list[OperationKind]:
         CreateConnectAccount(), SyncPlan(), CreateSubscription(), CHANGE_PLAN_KIND,
         CANCEL_SUBSCRIPTION_KIND, RESUME_SUBSCRIPTION_KIND, PAUSE_SUBSCRIPTION_KIND,
         CreateSetupIntent(), AttachPaymentMethod(), DetachPaymentMethod(), SetDefaultPaymentMethod(),
+        PayInvoice(), StopRetries(), EndDunning(), LiftUnpaid(),
     ]  # fmt: skip
 
 

@@ -55,9 +55,10 @@ class Plan:
         late = tried_at - self.next_attempt_at if self.next_attempt_at is not None else timedelta()
         ends_at = self.ends_at + max(late, timedelta())
         retries = self.retries + 1
-        following = _due(self.days, retries, tried_at, ends_at) if tried_at < ends_at else None
-        return Plan(self.days, retries, tried_at, following, ends_at)
+        return Plan(self.days, retries, tried_at, _due(self.days, retries, tried_at, ends_at), ends_at)
 
 
 def _due(days: Sequence[int], retries: int, last_failed_at: datetime, ends_at: datetime) -> datetime | None:
-    return min(last_failed_at + timedelta(days=days[retries]), ends_at) if retries < len(days) else None
+    if retries >= len(days) or last_failed_at >= ends_at:
+        return None
+    return min(last_failed_at + timedelta(days=days[retries]), ends_at)

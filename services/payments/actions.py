@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.payments import ChargeModel, Payment, PaymentStatus
 from models.rsvps import RsvpStatus
+from services.dunning.paying import retry_invoice_payment
 from services.errors import Forbidden, InvalidInput, InvalidState, OperationInProgress
 from services.fees import fee_for_capture
 from services.operations import Intent, PlannedAtReserve, PlannedStep, reserve
@@ -41,9 +42,16 @@ async def retry_payment(
 ) -> PaymentResult:  # fmt: skip
     """Confirm the same payment intent with another method, for as long as the seats are held; only its guest may.
 
+    A payment of an invoice is tried for as long as the invoice is open.
+
     Raises: NotFound, Forbidden, InvalidInput, InvalidState, IdempotencyKeyReused, OperationInProgress,
         StripeUnavailable.
     """
+    if await services.database.pool.fetchval("SELECT invoice_id FROM payments WHERE id = $1", payment_id) is not None:
+        return await retry_invoice_payment(
+            services, viewer=viewer, payment_id=payment_id, payment_method=payment_method, return_url=return_url,
+            idempotency_key=idempotency_key,
+        )  # fmt: skip
     check_payment_method(payment_method)
     allowed = allowed_return_url(services.settings, return_url, field="returnUrl")
     intent = Intent(

@@ -30,11 +30,18 @@ _COLUMNS = (
 )  # fmt: skip
 
 # A renewal that failed is owed from when the period began that it is for; anything else from when it was asked for.
+# What was given up is owed no more, but its period is not paid for either, as long as nothing later was asked for.
 _INVOICES = """
-SELECT min(CASE WHEN billing_reason = 'subscription_cycle' THEN period_end ELSE stripe_created_at END)
-        FILTER (WHERE status IN ('OPEN', 'UNCOLLECTIBLE') AND attempt_count > 0) AS failed_since,
-    coalesce(bool_or(status = 'PAID') FILTER (WHERE stripe_invoice_id = $2), false) AS latest_is_paid
-FROM invoices WHERE subscription_id = $1
+WITH asked AS (
+    SELECT *, CASE WHEN billing_reason = 'subscription_cycle' THEN period_end ELSE stripe_created_at END AS since
+    FROM invoices WHERE subscription_id = $1
+)
+SELECT min(since) FILTER (WHERE status = 'OPEN' AND attempt_count > 0) AS failed_since,
+    coalesce(bool_or(status = 'PAID') FILTER (WHERE stripe_invoice_id = $2), false) AS latest_is_paid,
+    (SELECT since FROM (SELECT * FROM asked
+        WHERE status IN ('OPEN', 'PAID', 'UNCOLLECTIBLE') AND billing_reason IS DISTINCT FROM 'manual'
+        ORDER BY stripe_created_at DESC, id DESC LIMIT 1) last WHERE status = 'UNCOLLECTIBLE') AS given_up_since
+FROM asked
 """
 
 
@@ -115,7 +122,7 @@ async def _derive(connection: AnyConnection, settings: Settings, subscription: B
             invoices["failed_since"] or subscription.past_due_since or subscription.current_period_start
         )
     else:
-        subscription.past_due_since = None
+        subscription.past_due_since = invoices["given_up_since"]
     subscription.status = _status(subscription, told)
     subscription.entitled_until = entitled_until(subscription, timedelta(seconds=settings.grace_s))
 
@@ -123,6 +130,6 @@ async def _derive(connection: AnyConnection, settings: Settings, subscription: B
 def _status(subscription: BillingSubscription, told: BillingSubscriptionStatus) -> BillingSubscriptionStatus:
     if told.is_final or told is BillingSubscriptionStatus.INCOMPLETE:
         return told
-    if subscription.paused_at is not None:
-        return BillingSubscriptionStatus.PAUSED
-    return told if subscription.unpaid_since is None else BillingSubscriptionStatus.UNPAID
+    if subscription.unpaid_since is not None:
+        return BillingSubscriptionStatus.UNPAID
+    return told if subscription.paused_at is None else BillingSubscriptionStatus.PAUSED

@@ -50,6 +50,8 @@ def subscription(status: Status, **values: Any) -> BillingSubscription:
         (Status.PAST_DUE, {"past_due_since": START}, START + GRACE),
         (Status.PAST_DUE, {"past_due_since": BEFORE}, BEFORE + GRACE),
         (Status.PAST_DUE, {}, START + GRACE),
+        # What was given up grants no more than its grace, though Stripe goes on with it.
+        (Status.ACTIVE, {"past_due_since": START}, START + GRACE),
         # What is to end ends at that very second.
         (Status.ACTIVE, {"cancel_at_period_end": True, "canceled_at": AMID}, END),
         (Status.ACTIVE, {"cancel_at_period_end": True, "cancel_at": END}, END),
@@ -65,7 +67,8 @@ def subscription(status: Status, **values: Any) -> BillingSubscription:
         (Status.PAUSED, {"paused_at": BEFORE}, START),
         (Status.PAUSED, {"paused_at": AMID, "cancel_at_period_end": True}, END),
         (Status.PAUSED, {"paused_at": AMID, "cancel_at": AMID + SECOND}, AMID + SECOND),
-        (Status.PAUSED, {"paused_at": AMID, "unpaid_since": AMID}, None),
+        (Status.PAUSED, {"paused_at": AMID, "past_due_since": START}, START),
+        (Status.PAUSED, {"paused_at": AMID, "past_due_since": BEFORE}, BEFORE),
         # Stripe has not said yet when it ends.
         (Status.ACTIVE, {"current_period_start": None, "current_period_end": None}, None),
         (Status.PAST_DUE, {"current_period_start": None, "current_period_end": None}, None),

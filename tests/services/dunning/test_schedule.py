@@ -84,6 +84,8 @@ def test_a_try_that_waited_for_the_guest_counts_and_the_end_stays_where_it_is():
     assert (plan.retries, day_of(plan.next_attempt_at), day_of(plan.ends_at)) == (2, 21, 21)
     plan = plan.failed(on(21))
     assert (plan.retries, plan.next_attempt_at, day_of(plan.ends_at)) == (3, None, 21)
+    assert plan.due_at is None
+    assert plan.failed(on(22)) == plan
 
 
 def test_a_schedule_that_was_shortened_meanwhile_ends_with_the_tries_that_were_made():
