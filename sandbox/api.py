@@ -26,7 +26,7 @@ from sandbox.faults import Fate, rate_limited, server_error
 from sandbox.ids import random_text
 from sandbox.operations import Call, Operation, Router
 from sandbox.resources.accounts import no_access
-from sandbox.store import SavedAnswer
+from sandbox.stored import SavedAnswer
 from sandbox.validation import Validator
 from sandbox.work import Origin, Work
 

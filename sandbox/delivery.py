@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 import orjson
 
-from sandbox.store import Delivery, Store
+from sandbox.stored import Delivery
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sandbox.errors import Json
     from sandbox.faults import Faults
+    from sandbox.store import Store
 
 # Seconds after each attempt; Stripe keeps trying for up to three days.
 _DELAYS_S: Final = (1, 5, 30, 120, 600, 3_600, 7_200, 14_400, 28_800, 57_600, 57_600, 57_600)

@@ -20,7 +20,8 @@ from sandbox.resources import confirmation, onboarding, payment_intents, refunds
 from sandbox.resources.account_bodies import platform_body
 from sandbox.resources.payment_methods import behaviour
 from sandbox.resources.webhook_endpoints import make, wants
-from sandbox.store import Row, Store, Timer
+from sandbox.store import Store
+from sandbox.stored import Row, Timer
 from sandbox.subscriptions import phases, renewing, schedules, timers
 from sandbox.subscriptions.reminding import remind_upcoming
 from sandbox.work import Origin, Work

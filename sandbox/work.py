@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from sandbox import API_VERSION
 from sandbox.errors import ApiError, Json, missing_object
 from sandbox.ids import new_id
-from sandbox.store import EventRow, Row, Store
+from sandbox.stored import EventRow, Row
+
+if TYPE_CHECKING:
+    from sandbox.store import Store
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from sandbox.listing import as_list, created_range, limit_of
 from sandbox.operations import Call, Operation
 
 if TYPE_CHECKING:
-    from sandbox.store import EventRow
+    from sandbox.stored import EventRow
 
 _KEPT_S: Final = 30 * 86_400
 _TYPES: Final = 20
