@@ -12,12 +12,12 @@ import orjson
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sandbox import clocks
+from sandbox import clocks, money_controls
 from sandbox.errors import ApiError, Json, missing_object
 from sandbox.expansion import shown
 from sandbox.faults import server_error
 from sandbox.invoices import policy
-from sandbox.resources import confirmation, onboarding, payment_intents, payment_methods, refunds, setup_intents
+from sandbox.resources import confirmation, onboarding, payment_intents, payment_methods, refund_outcomes, setup_intents
 from sandbox.test_cards import BANK_DECLINES
 from sandbox.work import Work, visible
 
@@ -51,6 +51,7 @@ def routes(engine: Engine, api: ApiApp) -> list[Route]:
         "/_sandbox/test_clocks/{id}/limits": _limit_clock,
         "/_sandbox/refunds/{id}/fail": _fail_refund,
         "/_sandbox/refunds/{id}/succeed": _succeed_refund,
+        **money_controls.ACTING,
     }
     return [
         Route("/_sandbox/faults", _guarded(control.faults), methods=["GET", "POST", "DELETE"]),
@@ -253,10 +254,10 @@ def _limit_clock(work: Work, id_: str, params: Json) -> Json:
 
 def _fail_refund(work: Work, id_: str, params: Json) -> Json:
     reason = params.get("failure_reason", "expired_or_canceled_card")
-    if reason not in refunds.FAILURES:
-        raise ApiError(f"failure_reason is one of {', '.join(sorted(refunds.FAILURES))}.")
-    return refunds.fail(work, id_, reason)
+    if reason not in refund_outcomes.FAILURES:
+        raise ApiError(f"failure_reason is one of {', '.join(sorted(refund_outcomes.FAILURES))}.")
+    return refund_outcomes.fail(work, id_, reason)
 
 
 def _succeed_refund(work: Work, id_: str, _params: Json) -> Json:
-    return refunds.succeed(work, id_)
+    return refund_outcomes.succeed(work, id_)

@@ -13,10 +13,18 @@ from typing import TYPE_CHECKING, Final
 
 from sandbox import clocks, discounts
 from sandbox.delivery import Deliveries
+from sandbox.disputes import lifecycle as disputes
 from sandbox.errors import ApiError, Json
 from sandbox.faults import Faults
 from sandbox.invoices import close, collect, draft, settle
-from sandbox.resources import confirmation, onboarding, payment_intents, refunds, test_clocks
+from sandbox.resources import (
+    confirmation,
+    early_fraud_warnings,
+    onboarding,
+    payment_intents,
+    refund_outcomes,
+    test_clocks,
+)
 from sandbox.resources.account_bodies import platform_body
 from sandbox.resources.payment_methods import behaviour
 from sandbox.resources.webhook_endpoints import make, wants
@@ -282,11 +290,11 @@ def _expire(work: Work, id_: str) -> None:
 
 
 def _settle_refund(work: Work, id_: str) -> None:
-    refunds.succeed(work, id_)
+    refund_outcomes.succeed(work, id_)
 
 
 def _fail_refund(work: Work, id_: str) -> None:
-    refunds.fail(work, id_)
+    refund_outcomes.fail(work, id_)
 
 
 ACTIONS: Final[dict[str, Callable[[Work, str], None]]] = {
@@ -297,6 +305,10 @@ ACTIONS: Final[dict[str, Callable[[Work, str], None]]] = {
     "expire_authorization": _expire,
     "pass_deadline": onboarding.pass_deadline,
     "delete_test_clock": test_clocks.expire,
+    "open_dispute": disputes.open_by_card,
+    "decide_dispute": disputes.decide_by_evidence,
+    "pass_dispute_deadline": disputes.pass_deadline,
+    "warn_of_fraud": early_fraud_warnings.open_by_card,
     "end_discount": discounts.end,
     draft.FINALIZE: collect.advance,
     settle.RETRY: collect.retry,

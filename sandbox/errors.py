@@ -83,4 +83,7 @@ NAMES = {
     "promotion_code": "promotion code",
     "customer_balance_transaction": "customer balance transaction",
     "test_helpers.test_clock": "test clock",
+    "radar.early_fraud_warning": "early fraud warning",
+    "file": "file upload",
+    "topup": "top-up",
 }

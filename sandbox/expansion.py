@@ -23,7 +23,8 @@ EXPANDABLE: Final[dict[str, frozenset[str]]] = {
     for kind, fields in {
         "payment_intent": "application customer latest_charge on_behalf_of payment_method review"
         " transfer_data.destination",
-        "charge": "application application_fee balance_transaction customer failure_balance_transaction on_behalf_of"
+        "charge": "application application_fee balance_transaction customer dispute failure_balance_transaction"
+        " on_behalf_of"
         " payment_intent refunds review source_transfer transfer transfer_data.destination",
         "refund": "balance_transaction charge customer failure_balance_transaction payment_intent payment_method"
         " source_transfer_reversal transfer_reversal",
@@ -61,7 +62,16 @@ EXPANDABLE: Final[dict[str, frozenset[str]]] = {
         "discount": "customer promotion_code source.coupon",
         "account": "settings.branding.icon settings.branding.logo",
         "bank_account": "account customer",
+        "card": "account customer",
         "capability": "account",
+        "balance": "instant_available.net_available",
+        "payout": "application_fee balance_transaction destination failure_balance_transaction original_payout"
+        " reversed_by",
+        "topup": "balance_transaction payment_method",
+        "dispute": "charge evidence.cancellation_policy evidence.customer_communication evidence.customer_signature"
+        " evidence.duplicate_charge_documentation evidence.receipt evidence.refund_policy"
+        " evidence.service_documentation evidence.shipping_documentation evidence.uncategorized_file payment_intent",
+        "radar.early_fraud_warning": "charge payment_intent",
     }.items()
 }
 

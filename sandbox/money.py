@@ -179,6 +179,17 @@ def convert(amount: int, source: str, target: str) -> int:
     return round_half_up(Decimal(amount) * exchange_rate(source, target) * (Decimal(10) ** shift))
 
 
+def share(settled: int, gone: int, amount: int, total: int) -> int:
+    """The part of what was settled that belongs to a part of a payment; that of all parts adds up to all of it.
+
+    Args:
+        gone: how much of the payment went before.
+    """
+    if settled == total:
+        return amount
+    return ratio(settled * (gone + amount), total) - ratio(settled * gone, total)
+
+
 def round_half_up(value: Decimal) -> int:
     """To a whole number, away from zero at a half."""
     return int(value.quantize(Decimal(1), ROUND_HALF_UP))

@@ -351,6 +351,35 @@ class Store:
         )
         return {currency: (available, pending) for currency, available, pending in records}
 
+    def negative_balances(self) -> list[tuple[str, str, int]]:
+        """The accounts that have less than nothing, by currency, and how much that is."""
+        self._flush()
+        return self._sql.execute(
+            "SELECT account, currency, sum(amount) AS total FROM balances GROUP BY account, currency HAVING total < 0"
+        ).fetchall()
+
+    def with_balance(self) -> list[str]:
+        """The accounts in which something has ever moved."""
+        self._flush()
+        return [account for (account,) in self._sql.execute("SELECT DISTINCT account FROM balances")]
+
+    def has_become_available(self, account: str, since: int, until: int) -> bool:
+        """Whether money of an account can be used that could not be used before `since`."""
+        self._flush()
+        query = "SELECT 1 FROM balances WHERE account = ? AND available_on > ? AND available_on <= ? AND amount > 0"
+        return self._sql.execute(query, (account, since, until)).fetchone() is not None
+
+    # What files hold
+
+    def save_contents(self, id_: str, contents: bytes) -> None:
+        """Keep what a file holds."""
+        self.begin()
+        self._sql.execute("INSERT OR REPLACE INTO contents VALUES (?, ?)", (id_, contents))
+
+    def contents(self, id_: str) -> bytes:
+        """What a file holds."""
+        return bytes(self._sql.execute("SELECT body FROM contents WHERE id = ?", (id_,)).fetchone()[0])
+
     # Facts about the sandbox itself
 
     def fact(self, name: str) -> str | None:

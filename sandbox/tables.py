@@ -35,6 +35,7 @@ CREATE TABLE IF NOT EXISTS balances (
     account TEXT NOT NULL, currency TEXT NOT NULL, available_on INTEGER NOT NULL, amount INTEGER NOT NULL,
     PRIMARY KEY (account, currency, available_on)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS contents (id TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
@@ -58,7 +59,12 @@ LINKS: Final[dict[str, tuple[str, ...]]] = {
     "transfer_reversal": ("transfer",),
     "application_fee": ("charge",),
     "fee_refund": ("fee",),
-    "balance_transaction": ("source",),
+    "balance_transaction": ("source", "_payout"),
+    "payout": ("destination",),
+    "dispute": ("charge", "payment_intent"),
+    "radar.early_fraud_warning": ("charge", "payment_intent"),
+    "file": ("purpose",),
+    "card": ("account",),
     "payment_method": ("customer",),
     "setup_intent": ("customer",),
     "customer": ("test_clock",),

@@ -55,7 +55,8 @@ class TestMethod:
             set_up (as if that had been done).
         settles: how an asynchronous method ends: succeeds, stays, or the failure's code.
         refund: succeeds, fails (after it has succeeded) or is_pending first.
-        dispute: the reason of the dispute that comes of it.
+        dispute: what comes of it, by its name in `sandbox.disputes.kinds`.
+        warns_of_fraud: whether its issuer reports it as fraud.
     """
 
     __test__ = False
@@ -74,6 +75,7 @@ class TestMethod:
     refund: str = "succeeds"
     dispute: str | None = None
     bypasses_pending: bool = False
+    warns_of_fraud: bool = False
 
     @property
     def last4(self) -> str:
@@ -159,7 +161,14 @@ _CARDS: Final = (
     _card("createDispute", "4000000000000259", dispute="fraudulent"),
     _card("createDisputeProductNotReceived", "4000000000002685", dispute="product_not_received"),
     _card("createDisputeInquiry", "4000000000001976", dispute="inquiry"),
-    _card("createMultipleDisputes", "4000000404000038", dispute="multiple"),
+    _card("createMultipleDisputes", "4000000404000079", dispute="multiple"),
+    _card("createCe3EligibleDispute", "4000000404000038", dispute="compelling_evidence"),
+    _card("createComplianceDispute", "4000008400000779", dispute="visa_compliance"),
+    _card(
+        "createMastercardComplianceDispute", "5105008400000002", brand="mastercard", dispute="mastercard_compliance"
+    ),
+    _card("createAutoRepresentmentEligibleDispute", "4000000001000043", dispute="smart"),
+    _card("createIssuerFraudRecord", "4000000000005423", warns_of_fraud=True),
     _card("bypassPending", "4000000000000077", bypasses_pending=True),
     _card("bypassPendingInternational", "4000003720000278", country="IE", bypasses_pending=True),
     _card("refundFail", "4000000000005126", refund="fails"),
@@ -188,9 +197,11 @@ _BANKS: Final = (
             ("invalidCurrency", "000444444440", "invalid_currency"),
             ("currencyNotSupported", "000444444440", "invalid_currency"),
             ("weeklyLimitExceeded", "000999999999", "charge_exceeds_source_limit"),
-            ("processing", "000000000009", "stays"), ("dispute", "000555555559", "succeeds"),
+            ("processing", "000000000009", "stays"),
         )
     ),
+    TestMethod("usBankAccount_dispute", "000555555559", type="us_bank_account", dispute="debit"),
+    TestMethod("sepaDebit_disputed", "AT591904300235473203", type="sepa_debit", country="AT", dispute="debit"),
     *(
         TestMethod(f"sepaDebit_{name}", number, type="sepa_debit", country=number[:2], settles=settles)
         for name, number, settles in (

@@ -73,6 +73,7 @@ class Work:
     appointments: list[Appointment] = field(default_factory=list)
     cancelled: list[tuple[str, str]] = field(default_factory=list)
     credits: list[_Credit] = field(default_factory=list)
+    contents: dict[str, bytes] = field(default_factory=dict)
 
     def find(self, kind: str, id_: str, account: str | None = None) -> Json | None:
         """An object of the account, to be read only; None if there is none."""
@@ -222,6 +223,8 @@ class Work:
         """Hand everything to the store, which commits it soon."""
         if self.rows:
             self.store.write([(id_, row, id_ in self.new) for id_, row in self.rows.items()])
+        for id_, contents in self.contents.items():
+            self.store.save_contents(id_, contents)
         if self.events:
             self.store.add_events(self.events)
         for action, subject in self.cancelled:

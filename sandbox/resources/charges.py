@@ -129,9 +129,10 @@ def _method_details(
 def settle(work: Work, charge: Json, intent: Json, test: TestMethod) -> None:
     """Move the money of a captured charge: to the account, on to the host, the fee back to the platform."""
     account, currency = work.account, charge["currency"]
-    settled_in = own(work, intent["on_behalf_of"] or account)["default_currency"]
+    settling = own(work, intent["on_behalf_of"] or account)
+    settled_in = settling["default_currency"]
     amount = money.convert(charge["amount_captured"], currency, settled_in)
-    available_on = balance_transactions.pending_until(work, bypasses_pending=test.bypasses_pending)
+    available_on = balance_transactions.pending_until(work, settling, bypasses_pending=test.bypasses_pending)
     is_direct = account != work.platform
     fees = [Fee("stripe_fee", money.stripe_fee(amount, settled_in), "Stripe processing fees")]
     fee_amount = charge["application_fee_amount"]
@@ -146,6 +147,10 @@ def settle(work: Work, charge: Json, intent: Json, test: TestMethod) -> None:
     charge["balance_transaction"] = movement["id"]
     if test.bypasses_pending:
         work.emit("balance.available", balance.of_account(work, account))
+    if test.dispute is not None:
+        work.later("open_dispute", charge["id"])
+    if test.warns_of_fraud:
+        work.later("warn_of_fraud", charge["id"])
     if is_direct:
         if fee_amount:
             charge["application_fee"] = application_fees.make(

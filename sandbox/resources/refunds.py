@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
-
 from sandbox import money
+from sandbox.disputes import lifecycle
 from sandbox.errors import ApiError, Json, invalid
 from sandbox.ids import new_id, random_text
 from sandbox.listing import list_objects
 from sandbox.operations import Call, Operation, new_metadata, refuse_both, update_metadata
-from sandbox.resources import application_fees, balance_transactions, confirmation, transfers
+from sandbox.resources import application_fees, balance_transactions, confirmation, early_fraud_warnings, transfers
 from sandbox.resources.bodies import refund_body
 from sandbox.resources.payment_methods import behaviour
+from sandbox.resources.refund_outcomes import announce
 from sandbox.work import Work, copied, differences
-
-FAILURES: Final = frozenset(
-    "charge_for_pending_refund_disputed declined expired_or_canceled_card insufficient_funds lost_or_stolen_card "
-    "merchant_request unknown".split()
-)
 
 
 def create(call: Call) -> Json:
@@ -36,7 +31,8 @@ def create(call: Call) -> Json:
     settled = work.get("balance_transaction", charge["balance_transaction"])
     movement = balance_transactions.post(
         work, work.account, "payment_refund" if test.is_asynchronous else "refund",
-        -_share(settled["amount"], amount, charge), settled["currency"], id_,
+        -money.share(settled["amount"], _given_back(charge), amount, charge["amount_captured"]), settled["currency"],
+        id_,
         description=f"REFUND FOR {'PAYMENT' if test.is_asynchronous else 'CHARGE'}",
         exchange_rate=balance_transactions.rate(charge["currency"], settled["currency"]),
     )  # fmt: skip
@@ -53,6 +49,9 @@ def create(call: Call) -> Json:
     _count(charge, amount)
     work.emit("charge.refunded", charge, previous=differences(before, charge))
     work.emit("refund.created", refund)
+    if charge["refunded"]:
+        early_fraud_warnings.settle(work, charge)
+        lifecycle.charge_refunded(work, charge)
     if is_pending:
         work.later("settle_refund", id_)
     elif test.refund == "fails":
@@ -82,14 +81,6 @@ def _given_back(charge: Json) -> int:
     """What was captured and then refunded; what was never captured counts as refunded, too."""
     given: int = charge["amount_refunded"] - (charge["amount"] - charge["amount_captured"])
     return given
-
-
-def _share(settled: int, amount: int, charge: Json) -> int:
-    """The part of what was settled that belongs to a refund; that of all refunds adds up to all of it."""
-    if settled == charge["amount_captured"]:
-        return amount
-    total, before = charge["amount_captured"], _given_back(charge)
-    return money.ratio(settled * (before + amount), total) - money.ratio(settled * before, total)
 
 
 def _destination(charge: Json, *, is_pending: bool) -> Json:
@@ -126,6 +117,8 @@ def _charge(call: Call) -> Json:
 
 def _amount(charge: Json, wanted: int | None) -> int:
     left, currency = charge["amount"] - charge["amount_refunded"], charge["currency"]
+    if charge.get("_charged_back"):
+        raise invalid(f"Charge {charge['id']} has been charged back; cannot issue a refund.", code="charge_disputed")
     if not left:
         raise invalid(f"Charge {charge['id']} has already been refunded.", code="charge_already_refunded")
     amount = left if wanted is None else wanted
@@ -182,13 +175,8 @@ def update(call: Call) -> Json:
     body = work.edit("refund", call.path["refund"])
     before = copied(body)
     update_metadata(body, call.params.get("metadata"))
-    _announce(work, body, before)
+    announce(work, body, before)
     return body
-
-
-def _announce(work: Work, body: Json, before: Json) -> None:
-    work.emit_updated("refund.updated", body, before)
-    work.emit_updated("charge.refund.updated", body, before)
 
 
 def cancel(call: Call) -> Json:
@@ -198,45 +186,6 @@ def cancel(call: Call) -> Json:
         f"Refund {body['id']} has a status of {body['status']}. Only refunds with a status of requires_action can be "
         "canceled.",
     )  # fmt: skip
-
-
-def succeed(work: Work, id_: str) -> Json:
-    """A pending refund arrives."""
-    body = work.edit("refund", id_)
-    if body["status"] != "pending":
-        return body
-    before = copied(body)
-    body["status"] = "succeeded"
-    body.pop("pending_reason", None)
-    details = body["destination_details"]
-    if details is not None and details["type"] == "card":
-        details["card"].update(reference=random_text(12).upper(), reference_status="available")
-    _announce(work, body, before)
-    return body
-
-
-def fail(work: Work, id_: str, reason: str = "expired_or_canceled_card") -> Json:
-    """A refund comes back: the bank would not take it, even after it had succeeded ("Handle failed refunds").
-
-    Raises: ApiError where it has failed before.
-    """
-    body = work.edit("refund", id_)
-    if body["status"] not in ("pending", "succeeded"):
-        raise invalid(f"This refund has a status of {body['status']}: it cannot fail.")
-    before = copied(body)
-    made: Any = work.get("balance_transaction", body["balance_transaction"])
-    movement = balance_transactions.post(
-        work, work.account, "refund_failure", -made["amount"], made["currency"], id_,
-        description="REFUND FAILURE", exchange_rate=balance_transactions.rate(body["currency"], made["currency"]),
-    )  # fmt: skip
-    body.update(status="failed", failure_reason=reason, failure_balance_transaction=movement["id"])
-    body.pop("pending_reason", None)
-    charge = work.edit("charge", body["charge"])
-    charge["amount_refunded"] -= body["amount"]
-    charge["refunded"] = False
-    work.emit("refund.failed", body)
-    _announce(work, body, before)
-    return body
 
 
 def list_(call: Call) -> Json:

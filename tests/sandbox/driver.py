@@ -45,8 +45,9 @@ class Driver:
         self.http = session
         self.key = key
         client = stripe.StripeClient(
-            key, base_addresses={"api": url}, max_network_retries=0, http_client=stripe.AIOHTTPClient(session=session)
-        )
+            key, base_addresses={"api": url, "files": url}, max_network_retries=0,
+            http_client=stripe.AIOHTTPClient(session=session),
+        )  # fmt: skip
         self.v1 = client.v1
 
     @classmethod
@@ -157,3 +158,13 @@ class Listener:
                 if len(found) >= count:
                     return found
                 await self.changed.wait()
+
+    async def hear(self, type_: str, **fields: Any) -> dict[str, Any]:
+        """The first event of a type about an object with these fields."""
+        heard = 0
+        while True:
+            heard += 1
+            event = (await self.wait_for(heard))[heard - 1]
+            shown = event["data"]["object"]
+            if event["type"] == type_ and all(shown.get(name) == value for name, value in fields.items()):
+                return event
