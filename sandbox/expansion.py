@@ -167,7 +167,7 @@ def _subscriptions(work: Work, customer: Json) -> Json:
         if one["status"] not in ("canceled", "incomplete_expired")
     ]  # fmt: skip
     url = f"/v1/customers/{customer['id']}/subscriptions"
-    return as_list(on[:10], url, has_more=len(on) > 10, total_count=len(on))
+    return as_list(on[:10], url, has_more=len(on) > 10)
 
 
 def _hidden(name: str) -> Callable[[Work, Json], Json | None]:

@@ -189,7 +189,7 @@ async def test_a_customer_on_a_clock_has_three_subscriptions_at_most(stripe_api)
         await stripe_api.v1.subscriptions.create_async(again)
     assert len((await stripe_api.v1.subscriptions.list_async({"customer": sub.customer})).data) == 3
     shown = await stripe_api.v1.customers.retrieve_async(sub.customer, {"expand": ["subscriptions"]})
-    assert shown.subscriptions.total_count == 3
+    assert len(shown.subscriptions.data) == 3
     await stripe_api.control("POST", f"test_clocks/{clock.id}/limits", subscriptions=4)
     await stripe_api.v1.subscriptions.create_async(again)
 
