@@ -23,6 +23,7 @@ from schema.payment_inputs import (
     RetryPaymentInput,
 )
 from schema.payment_lists import PaymentConnection, PaymentFilter, payment_connection
+from schema.payment_methods import method_of
 from schema.payments import Payment
 from services.fees import fee_preview
 from services.payments import actions, pay
@@ -94,11 +95,13 @@ class PaymentMutations:
             viewer=viewer,
             activity_id=require_id("Activity", input.activity_id, input_path("activityId")),
             quantity=input.quantity,
-            payment_method=input.payment_method,
+            payment_method=method_of(input.payment_method),
             expected_amount=money_or_none(input.expected_amount, input_path("expectedAmount")),
             capture_later=input.capture_later,
             save_payment_method=input.save_payment_method,
             return_url=input.return_url,
+            payer_external_id=input.payer_external_id,
+            off_session=input.off_session,
             idempotency_key=input.idempotency_key,
         )
         if result.payer is not None:
@@ -115,7 +118,7 @@ class PaymentMutations:
             info.context.services,
             viewer=info.context.require_viewer(),
             payment_id=require_id("Payment", input.payment_id, input_path("paymentId")),
-            payment_method=input.payment_method,
+            payment_method=method_of(input.payment_method),
             return_url=input.return_url,
             idempotency_key=input.idempotency_key,
         )

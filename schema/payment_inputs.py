@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from services.fees import FeeBreakdown as Fees
     from services.payments.result import PaymentResult
 
-METHOD = "A Stripe payment method id (pm_…), as Stripe.js gives it."
+METHOD = (
+    "A Stripe payment method id (pm_…), as Stripe.js gives it, the id of a saved PaymentMethod, or `default` for the"
+    " saved one that is."
+)
 RETURN_URL = "Where a redirect (3-D Secure, a bank's page) brings the guest back to; allow-listed."
 
 
@@ -52,6 +55,16 @@ class PayForActivityInput:
         default=None, description="Share the host's part among several hosts. Refused: this cannot be done yet."
     )
     return_url: str | None = strawberry.field(default=None, description=RETURN_URL)
+    payer_external_id: str | None = strawberry.field(
+        default=None,
+        description="The platform's own id of a guest who is away, with `offSession`. For the role service alone.",
+    )
+    off_session: bool = strawberry.field(
+        default=False,
+        description="The guest is away: a saved method is charged. Where the bank wants the guest to confirm, the"
+        " payment is declined (`authentication_required`), the seats are held for longer, and the guest's own"
+        " `retryPayment` leads to 3-D Secure. For the role service alone.",
+    )
     idempotency_key: str = strawberry.field(description=KEY)
 
     def refuse_what_cannot_be_done(self) -> None:

@@ -73,9 +73,13 @@ def list_customers(*, created_gte: int) -> StripeRequest:
 def create_payment_intent(
     *, amount: int, currency: str, customer: str, payment_method: str, capture_method: str, application_fee_amount: int,
     destination: str, on_behalf_of: str | None, setup_future_usage: str | None, return_url: str,
-    statement_descriptor_suffix: str | None, metadata: Mapping[str, str],
+    statement_descriptor_suffix: str | None, metadata: Mapping[str, str], off_session: bool = False,
 ) -> StripeRequest:  # fmt: skip
-    """ "Create a PaymentIntent", confirmed at once, as a destination charge. Amounts are in Stripe's wire integers."""
+    """ "Create a PaymentIntent", confirmed at once, as a destination charge. Amounts are in Stripe's wire integers.
+
+    Args:
+        off_session: the guest is not there to confirm anything: where the bank wants that, it is a decline.
+    """
     return StripeRequest.build(
         "post",
         "/v1/payment_intents",
@@ -91,6 +95,7 @@ def create_payment_intent(
             "transfer_data": {"destination": destination},
             "on_behalf_of": on_behalf_of,
             "setup_future_usage": setup_future_usage,
+            "off_session": off_session or None,
             "automatic_payment_methods": {"enabled": True, "allow_redirects": "always"},
             "return_url": return_url,
             "statement_descriptor_suffix": statement_descriptor_suffix,

@@ -18,6 +18,7 @@ from services.customers import forget_customer
 from services.dunning.tracking import new_default
 from services.payment_methods.facts import CustomerFacts, fetch_customer
 from services.payment_methods.history import record_change, snapshot
+from services.payment_methods.reading import attached_methods
 from services.rate_limiter import Priority
 
 if TYPE_CHECKING:
@@ -42,10 +43,6 @@ _CLEAR_DEFAULT: Final = """
 UPDATE payment_methods SET is_default = false
 WHERE user_id = $1 AND is_default AND stripe_payment_method_id IS DISTINCT FROM $2
 """
-_LISTED: Final = """
-SELECT * FROM payment_methods WHERE user_id = ANY($1) AND detached_at IS NULL
-ORDER BY is_default DESC, attached_at DESC, id DESC
-"""
 _COLUMNS: Final = (
     "user_id", "stripe_customer_id", "type", "brand", "last4", "exp_month", "exp_year", "country", "fingerprint",
     "is_default", "attached_at", "detached_at", "expiry_noticed_at",
@@ -61,14 +58,6 @@ class MethodsNow:
     def heir(self) -> SavedPaymentMethod | None:
         """The method that should become the default: the newest where there are some and none is."""
         return self.methods[0] if self.methods and not self.methods[0].is_default else None
-
-
-async def attached_methods(services: Services, user_ids: Sequence[UUID]) -> dict[UUID, list[SavedPaymentMethod]]:
-    """The methods that each of these guests can pay with, the default first, then the newest."""
-    found: dict[UUID, list[SavedPaymentMethod]] = {user_id: [] for user_id in user_ids}
-    for record in await services.database.pool.fetch(_LISTED, list(user_ids)):
-        found[record["user_id"]].append(from_record(SavedPaymentMethod, record))
-    return found
 
 
 async def settle_methods(

@@ -10,10 +10,10 @@ from models.rsvps import RsvpStatus
 from services.dunning.paying import retry_invoice_payment
 from services.errors import Forbidden, InvalidInput, InvalidState, OperationInProgress
 from services.fees import fee_for_capture
-from services.operations import Intent, PlannedAtReserve, PlannedStep, reserve
+from services.operations import Intent, PlannedAtReserve, PlannedStep, known_operation, reserve
+from services.payment_methods.reading import is_stripe_id, resolve_method
 from services.payments.access import lock_for_host, lock_for_payer
 from services.payments.intents import amount_in, intent_now, settle_answer
-from services.payments.pay import check_payment_method
 from services.payments.result import PaymentResult, result_of
 from services.return_urls import allowed_return_url
 from services.stripe_requests import cancel_payment_intent, capture_payment_intent, confirm_payment_intent
@@ -37,7 +37,7 @@ CANCEL = "cancel_payment"
 
 
 async def retry_payment(
-    services: Services, *, viewer: Viewer, payment_id: UUID, payment_method: str, return_url: str | None,
+    services: Services, *, viewer: Viewer, payment_id: UUID, payment_method: str | UUID, return_url: str | None,
     idempotency_key: str,
 ) -> PaymentResult:  # fmt: skip
     """Confirm the same payment intent with another method, for as long as the seats are held; only its guest may.
@@ -52,12 +52,15 @@ async def retry_payment(
             services, viewer=viewer, payment_id=payment_id, payment_method=payment_method, return_url=return_url,
             idempotency_key=idempotency_key,
         )  # fmt: skip
-    check_payment_method(payment_method)
     allowed = allowed_return_url(services.settings, return_url, field="returnUrl")
     intent = Intent(
         viewer.caller, idempotency_key, RETRY,
-        {"payment_id": str(payment_id), "payment_method": payment_method, "return_url": return_url},
+        {"payment_id": str(payment_id), "payment_method": str(payment_method), "return_url": return_url},
     )  # fmt: skip
+    known = None if is_stripe_id(payment_method) else await known_operation(services, intent)
+    if known is not None:
+        return await result_of(await services.operations.end(services, known))
+    method = await resolve_method(services, viewer.external_id, payment_method, path=["input", "paymentMethod"])
 
     async def plan(connection: AnyConnection) -> tuple[Payment, StripeRequest]:
         payment, _ = await lock_for_payer(connection, viewer, payment_id)
@@ -67,9 +70,7 @@ async def retry_payment(
         status = await connection.fetchval("SELECT status FROM rsvps WHERE id = $1", payment.rsvp_id)
         if status != RsvpStatus.HELD:
             raise InvalidState("Your seats are no longer held. Please start again.", state=str(status))
-        return payment, confirm_payment_intent(
-            _intent_id(payment), payment_method=payment_method, return_url=allowed
-        )
+        return payment, confirm_payment_intent(_intent_id(payment), payment_method=method, return_url=allowed)
 
     return await _act(services, intent, payment_id, plan, RETRY)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,10 @@ from models.operations import OperationStep
 from models.payments import Payment, PaymentAllocation
 from models.users import User
 from services.customers import customer_in, ensure_customer, forget_customer, is_customer_gone
-from services.errors import InvalidInput
+from services.errors import InvalidInput, NotFound
 from services.fees import check_quantity
-from services.operations import Intent, PlannedStep, Refusal, Reserved
+from services.operations import Intent, PlannedStep, Refusal, Reserved, known_operation
+from services.payment_methods.reading import is_stripe_id, saved_method
 from services.payments.intents import find_intent, settle_answer
 from services.payments.reservation import CREATE_INTENT, PaymentReservation, intent_request
 from services.payments.result import PaymentResult, result_of
@@ -38,22 +38,29 @@ async def pay_for_activity(
     viewer: Viewer,
     activity_id: UUID,
     quantity: int,
-    payment_method: str,
+    payment_method: str | UUID,
     expected_amount: Money | None,
     capture_later: bool,
     save_payment_method: bool,
     return_url: str | None,
     idempotency_key: str,
+    payer_external_id: str | None = None,
+    off_session: bool = False,
 ) -> PaymentResult:
     """Hold seats of an activity and charge the guest for them; the same key resumes or replays, never repeats.
 
     The answer is a payment that succeeded, is authorized or processing, requires the guest's action, or was refused.
 
+    Args:
+        payment_method: Stripe's id, the row's id of a saved method, or `default`.
+        payer_external_id: the guest where that is not the viewer: the platform charges one who is away.
+        off_session: whether the guest is away. The seats are then held for longer, so that the guest can come back to
+            confirm the payment or to pay otherwise.
+
     Raises: Forbidden, NotFound, InvalidInput, InvalidState, PriceChanged, SoldOut, HostNotReady, IdempotencyKeyReused,
         OperationInProgress, StripeUnavailable.
     """
-    viewer.require(Role.USER)
-    check_payment_method(payment_method)
+    payer = _payer(viewer, payer_external_id, off_session=off_session, saves=save_payment_method)
     check_quantity(quantity, path=["input", "quantity"])
     intent = Intent(
         viewer.caller,
@@ -62,27 +69,38 @@ async def pay_for_activity(
         {
             "activity_id": str(activity_id),
             "quantity": quantity,
-            "payment_method": payment_method,
+            "payment_method": str(payment_method),
             "expected_amount": expected_amount and str(expected_amount),
             "capture_later": capture_later,
             "save_payment_method": save_payment_method,
             "return_url": return_url,
+            **({"payer": payer} if off_session else {}),
         },
     )
+    allowed = allowed_return_url(services.settings, return_url, field="returnUrl")
+    if not off_session and is_stripe_id(payment_method):
+        method: str = payment_method
+    else:
+        known = await known_operation(services, intent)
+        if known is not None:
+            return await result_of(await services.operations.end(services, known))
+        method = await _saved(services, payer, payment_method, off_session=off_session)
     now = services.clock()
+    hold_s = services.settings.off_session_hold_s if off_session else services.settings.hold_s
     reserved = await services.reservations.submit(
         PaymentReservation(
             intent=intent,
-            payer_external_id=viewer.external_id,
+            payer_external_id=payer,
             activity_id=activity_id,
             quantity=quantity,
-            payment_method=payment_method,
+            payment_method=method,
             expected_amount=expected_amount,
             capture_later=capture_later,
             save_payment_method=save_payment_method,
-            return_url=allowed_return_url(services.settings, return_url, field="returnUrl"),
-            hold_expires_at=now + timedelta(seconds=services.settings.hold_s),
+            return_url=allowed,
+            hold_expires_at=now + timedelta(seconds=hold_s),
             leased_until=now + services.operations.lease,
+            off_session=off_session,
         )
     )
     if reserved.claimed.new:
@@ -92,13 +110,32 @@ async def pay_for_activity(
     return await result_of(ended, payer=reserved.payer)
 
 
-def check_payment_method(payment_method: str) -> None:
-    """Refuse what cannot be one of Stripe's payment methods, without repeating it: it may be a card number.
+def _payer(viewer: Viewer, payer_external_id: str | None, *, off_session: bool, saves: bool) -> str:
+    """Whose payment it is: the viewer's own, or that of a guest who is away, for the platform alone.
 
-    Raises: InvalidInput.
+    Raises: Forbidden; InvalidInput.
     """
-    if not re.fullmatch(r"pm_(?!\d{12,19}$)[A-Za-z0-9_]{1,250}", payment_method):
-        raise InvalidInput("paymentMethod", "A payment method is one of Stripe's ids (pm_…), as Stripe.js returns it.")
+    if payer_external_id is None and not off_session:
+        viewer.require(Role.USER)
+        return viewer.external_id
+    viewer.require(Role.SERVICE)
+    if payer_external_id is None:
+        raise InvalidInput("payerExternalId", "Say whom to charge.")
+    if not off_session:
+        raise InvalidInput("offSession", "Only guests who are away are charged by the platform; others pay themselves.")
+    if saves:
+        raise InvalidInput("savePaymentMethod", "A guest who is away is charged with a method that is saved already.")
+    return payer_external_id
+
+
+async def _saved(services: Services, payer: str, method: str | UUID, *, off_session: bool) -> str:
+    """Stripe's id of a saved method.
+
+    Raises: NotFound; InvalidInput; InvalidState.
+    """
+    if off_session and not await User.exists(external_id=payer):
+        raise NotFound("There is no such person.", path=["input", "payerExternalId"])
+    return (await saved_method(services, payer, method, path=["input", "paymentMethod"])).stripe_payment_method_id
 
 
 class PayForActivity:

@@ -52,6 +52,7 @@ class PaymentReservation:
     return_url: str
     hold_expires_at: datetime
     leased_until: datetime
+    off_session: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,7 @@ class ReservePayments:
                     "payment_method": item.payment_method,
                     "return_url": item.return_url,
                     "save_payment_method": item.save_payment_method,
+                    "off_session": item.off_session,
                 },
             )  # fmt: skip
             for item in items
@@ -305,6 +307,7 @@ def intent_request(
         destination=destination,
         on_behalf_of=payment.on_behalf_of,
         setup_future_usage="off_session" if operation.arguments["save_payment_method"] else None,
+        off_session=operation.arguments.get("off_session", False),
         return_url=operation.arguments["return_url"],
         statement_descriptor_suffix=descriptor_suffix(title),
         metadata={"payment_id": str(payment.id), "operation_id": str(operation.id)},

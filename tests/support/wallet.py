@@ -11,7 +11,7 @@ from models.users import User
 from services.payment_methods.attaching import attach_payment_method
 from services.payment_methods.defaults import set_default_payment_method
 from services.payment_methods.detaching import detach_payment_method
-from services.payment_methods.settlement import attached_methods
+from services.payment_methods.reading import attached_methods
 from services.viewer import Role, Viewer
 from services.webhooks.handlers import handler_of
 from services.webhooks.processing import process_due
