@@ -78,15 +78,25 @@ class System:
     secrets: dict[str, str] = field(default_factory=dict)
     processes: list[Process] = field(default_factory=list)
 
-    async def start(self, *, crashing: bool = False, port: int | None = None, **settings: str) -> Process:
-        """Start an API process, with its worker; a crashing one dies where `crash_file` says."""
-        command = ["-m", "tests.e2e.crashing_server"] if crashing else ["server.py"]
+    async def start(
+        self, *, crashing: bool = False, moving: bool = False, port: int | None = None, **settings: str
+    ) -> Process:
+        """Start an API process, with its worker.
+
+        Args:
+            crashing: it dies where `crash_file` says.
+            moving: its time is what `clock_file` says.
+        """
+        command = ["server.py"]
+        if crashing or moving:
+            command = ["-m", "tests.e2e.crashing_server" if crashing else "tests.e2e.moving_server"]
         environment = {
             "DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url, "STRIPE_SECRET_KEY": STRIPE_KEY,
             "STRIPE_API_BASE": self.sandbox, "STRIPE_WEBHOOK_SECRET": self.secrets["platform"],
             "STRIPE_CONNECT_WEBHOOK_SECRET": self.secrets["connect"], "PAYDESK_JWT_SECRET": JWT_SECRET,
             "PAYDESK_LEASE_S": "2", "PAYDESK_RECOVER_EVERY_S": "0.3", "PAYDESK_STRIPE_RATE": "1000",
             "PAYDESK_EXPIRE_EVERY_S": "0.5", "CRASH_FILE": str(self.crash_file), "PAYDESK_LOG_LEVEL": "WARNING",
+            "PAYDESK_DUNNING_EVERY_S": "0.3", "CLOCK_FILE": str(self.clock_file),
             **settings,
         }  # fmt: skip
         process = await Process.start(
@@ -99,6 +109,11 @@ class System:
     def crash_file(self) -> Path:
         """What a crashing server looks into: the boundary and the path of the call that it dies at."""
         return self.folder / "crash"
+
+    @property
+    def clock_file(self) -> Path:
+        """What a moving server looks into: how many seconds later it is than it is."""
+        return self.folder / "clock"
 
     async def register_webhooks(self) -> None:
         """Have the sandbox send its events to the API's port."""
