@@ -45,7 +45,7 @@ def new_subscription(work: Work, customer: str, currency: str, now: int) -> Json
             "payment_method_options": None, "payment_method_types": None, "save_default_payment_method": "off",
         },
         "pending_invoice_item_interval": None, "pending_setup_intent": None, "pending_update": None,
-        "presentment_details": None, "schedule": None, "start_date": now, "status": "incomplete",
+        "schedule": None, "start_date": now, "status": "incomplete",
         "status_details": None, "test_clock": clock_of(work, customer), "transfer_data": None, "trial_end": None,
         "trial_settings": {"end_behavior": {"missing_payment_method": "create_invoice"}}, "trial_start": None,
         "_debits": {},
@@ -55,7 +55,7 @@ def new_subscription(work: Work, customer: str, currency: str, now: int) -> Json
 def item_list(subscription: str, items: list[Json]) -> Json:
     """A subscription's items as it shows them."""
     return {
-        "object": "list", "data": items, "has_more": False, "total_count": len(items),
+        "object": "list", "data": items, "has_more": False,
         "url": f"/v1/subscription_items?subscription={subscription}",
     }  # fmt: skip
 
@@ -63,7 +63,7 @@ def item_list(subscription: str, items: list[Json]) -> Json:
 def new_item(subscription: str, price: Json, quantity: int, now: int) -> Json:
     """An item whose period is yet to be set; it is not stored."""
     return {
-        "id": f"si_{random_text(14)}", "object": "subscription_item", "billed_until": None, "billing_thresholds": None,
+        "id": f"si_{random_text(14)}", "object": "subscription_item", "billing_thresholds": None,
         "created": now, "current_period_end": now, "current_period_start": now, "current_trial": None,
         "discounts": [], "metadata": {}, "plan": plan_of(price), "price": price, "quantity": quantity,
         "subscription": subscription, "tax_rates": [],

@@ -94,7 +94,7 @@ def billing_mode(wanted: Json, now: int) -> Json:
     Raises: ApiError for prorations whose discounts are itemized, which the sandbox does not have.
     """
     if wanted["type"] == "classic":
-        return {"flexible": None, "type": "classic", "updated_at": None}
+        return {"flexible": None, "type": "classic"}
     if (wanted.get("flexible") or {}).get("proration_discounts") == "itemized":
         raise invalid(
             "Prorations with itemized discounts are not built into the sandbox.",

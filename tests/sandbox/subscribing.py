@@ -26,13 +26,11 @@ async def price(
     count: int = 1, **fields: Any,
 ) -> str:  # fmt: skip
     """A recurring price of a product of its own."""
-    made = await driver.v1.prices.create_async(
-        {
-            "currency": currency, "unit_amount": amount, "recurring": {"interval": interval, "interval_count": count},
-            "product_data": {"name": name}, **fields,
-        }  # type: ignore[typeddict-item]
-    )  # fmt: skip
-    return str(made.id)
+    params: Any = {
+        "currency": currency, "unit_amount": amount, "recurring": {"interval": interval, "interval_count": count},
+        "product_data": {"name": name}, **fields,
+    }  # fmt: skip
+    return str((await driver.v1.prices.create_async(params)).id)
 
 
 async def subscribe(driver: Driver, customer: str, *prices: str, **params: Any) -> Any:
@@ -80,7 +78,7 @@ async def invoices(driver: Driver, subscription: Any) -> list[Any]:
 async def pending(driver: Driver, customer: str) -> list[tuple[str, int]]:
     """What waits for a customer's next invoice, the oldest first."""
     page = await driver.v1.invoice_items.list_async({"customer": customer, "pending": True})
-    return [(item.description, item.amount) for item in page.data[::-1]]
+    return [(str(item.description), item.amount) for item in page.data[::-1]]
 
 
 async def go_to(driver: Driver, customer: str, second: int) -> None:

@@ -41,7 +41,8 @@ async def test_an_upgrade_waits_as_two_items_for_the_next_invoice(stripe_api):
     changed = await change(stripe_api, sub, items=[{"id": first(sub).id, "price": platinum}])
     assert (changed.status, first(changed).price.id, period(changed)) == ("active", platinum, (START, START + MONTH))
     assert changed.latest_invoice.id == sub.latest_invoice.id
-    credit, debit = ("Unused time on Gold after 30 Jan 2027", -500), ("Remaining time on Platinum after 30 Jan 2027", 1_000)
+    credit = ("Unused time on Gold after 30 Jan 2027", -500)
+    debit = ("Remaining time on Platinum after 30 Jan 2027", 1_000)
     assert sorted(await pending(stripe_api, customer)) == sorted([credit, debit])
     waiting = (await stripe_api.v1.invoice_items.list_async({"customer": customer, "pending": True})).data
     assert {(item.proration, item.discountable, item.period.start, item.period.end) for item in waiting} == {

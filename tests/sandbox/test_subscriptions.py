@@ -41,7 +41,7 @@ async def test_a_subscription_begins_with_a_paid_invoice(stripe_api):
     assert period(sub) == (START, START + MONTH)
     assert (item.quantity, item.billed_until, item.subscription, item.plan.id) == (1, START + MONTH, sub.id, gold)
     assert (item.price.product.name, item.price.metadata.plan) == ("Gold", "gold")
-    assert sub["items"].total_count == 1
+    assert (len(sub["items"].data), sub["items"].has_more) == (1, False)
     assert (invoice.status, invoice.billing_reason, invoice.total) == ("paid", "subscription_create", 1_000)
     assert lines(invoice) == [("1 × Gold (at $10.00 / month)", 1_000)]
     line = invoice.lines.data[0]
@@ -328,7 +328,7 @@ async def test_items_of_several_intervals_have_periods_of_their_own(stripe_api):
     now = await fetch(stripe_api, sub)
     assert lines(now.latest_invoice) == [("1 × Gold (at $10.00 / month)", 1_000)]
     assert [item.current_period_end for item in now["items"].data] == [START + MONTH + FEBRUARY, ends[1]]
-    with pytest.raises(stripe.InvalidRequestError, match="same `recurring.interval`"):
+    with pytest.raises(stripe.InvalidRequestError, match=r"same `recurring\.interval`"):
         await subscribe(stripe_api, customer, monthly, yearly, billing_mode={"type": "classic"})
 
 
