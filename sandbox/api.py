@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from sandbox import API_VERSION, forms
+from sandbox import API_VERSION, forms, multipart
 from sandbox.catalogue import OPERATIONS
 from sandbox.errors import ApiError, Json
 from sandbox.expansion import expand, shown
 from sandbox.faults import Fate, rate_limited, server_error
 from sandbox.ids import random_text
-from sandbox.operations import Call, Operation, Router
+from sandbox.operations import Call, Contents, Operation, Router
 from sandbox.resources.accounts import no_access
 from sandbox.stored import SavedAnswer
 from sandbox.validation import Validator
@@ -44,6 +44,8 @@ _VERSION: Final = re.compile(r"\d{4}-\d{2}-\d{2}(\.\w+)?$")
 _KEY_LENGTH: Final = 255
 _KEPT_S: Final = 86_400
 _BODY: Final = 1_048_576
+_UPLOAD: Final = 17 * _BODY
+_JSON: Final = "application/json"
 _DOCS: Final = "See https://stripe.com/docs/api#authentication for details, or we can help at https://support.stripe.com/."
 
 
@@ -73,6 +75,7 @@ class Answer:
     body: bytes
     headers: list[tuple[str, str]] = field(default_factory=list)
     resets: bool = False
+    media_type: str = _JSON
 
 
 class ApiApp:
@@ -89,7 +92,7 @@ class ApiApp:
         """Answer one request."""
         request = Request(scope["method"], scope["path"], scope["query_string"], dict(scope["headers"]), b"")
         try:
-            request.body = await _read(receive)
+            request.body = await _read(receive, _UPLOAD if _is_upload(request) else _BODY)
             answer = await self._answer(request)
         except ApiError as error:
             answer = _error_answer(error, request)
@@ -102,7 +105,7 @@ class ApiApp:
             await receive()
             return
         headers = [
-            ("Content-Type", "application/json"), ("Request-Id", request.id), ("Content-Length", str(len(answer.body))),
+            ("Content-Type", answer.media_type), ("Request-Id", request.id), ("Content-Length", str(len(answer.body))),
             ("Stripe-Version", request.header(b"stripe-version") or API_VERSION), *answer.headers,
         ]  # fmt: skip
         for name in ("Idempotency-Key", "Stripe-Account"):
@@ -122,7 +125,7 @@ class ApiApp:
                 "idempotency_key": request.header(b"idempotency-key"), "account": request.header(b"stripe-account"),
                 "status": None if answer.resets else answer.status,
                 "replayed": ("Idempotent-Replayed", "true") in answer.headers,
-                "body": request.body.decode("utf-8", "replace"),
+                "body": "" if _is_upload(request) else request.body.decode("utf-8", "replace"),
             }
         )  # fmt: skip
 
@@ -140,7 +143,10 @@ class ApiApp:
                 "we can help at https://support.stripe.com/.", status=404, is_saved=False,
             )  # fmt: skip
         operation, path = found
-        params = forms.decode(request.body)
+        if _is_upload(request):
+            params = multipart.decode(request.body, request.header(b"content-type") or "")
+        else:
+            params = forms.decode(request.body)
         if request.query:
             params = {**forms.decode(request.query), **params}
         key = request.header(b"idempotency-key") if request.method == "POST" else None
@@ -184,17 +190,18 @@ class ApiApp:
             raise rate_limited()
         fingerprint = ""
         if key is not None:
-            fingerprint = f"{request.path} {sha256(orjson.dumps(params, option=orjson.OPT_SORT_KEYS)).hexdigest()}"
+            encoded = orjson.dumps(params, default=_digest, option=orjson.OPT_SORT_KEYS)
+            fingerprint = f"{request.path} {sha256(encoded).hexdigest()}"
             saved = self._engine.store.answer(account, key)
             if saved is not None and saved.created > time.time() - _KEPT_S:
                 answer = _replay(saved, fingerprint, key)
                 return Answer(0, b"", resets=True) if fate.reset_after else answer
-        status, body, is_saved = 200, b"", True
+        status, body, is_saved, media_type = 200, b"", True, _JSON
         work = self._engine.work(platform, account, Origin(request.id, key), _base_url(request))
         error = server_error() if fate.error else None
         try:
             if error is None:
-                body = self._perform(work, operation, path, params, version)
+                media_type, body = self._perform(work, operation, path, params, version)
                 error = _after_effect() if fate.error_after else None
         except ApiError as refusal:
             error = refusal
@@ -204,7 +211,7 @@ class ApiApp:
         if error is not None:
             if not error.keeps_changes:
                 work = self._engine.work(platform, account)
-            status, is_saved = error.status, error.is_saved
+            status, is_saved, media_type = error.status, error.is_saved, _JSON
             answer_headers = list(error.headers)
             body = orjson.dumps(error.body(request.id))
         if key is not None and is_saved:
@@ -214,12 +221,17 @@ class ApiApp:
         await self._engine.finish(work)
         if fate.reset_after:
             return Answer(0, b"", resets=True)
-        return Answer(status, body, answer_headers)
+        return Answer(status, body, answer_headers, media_type=media_type)
 
-    def _perform(self, work: Work, operation: Operation, path: dict[str, str], params: Json, version: str) -> bytes:
+    def _perform(
+        self, work: Work, operation: Operation, path: dict[str, str], params: Json, version: str
+    ) -> tuple[str, bytes]:
         typed = self._validator.check(operation.params, params, version)
-        result = shown(work, operation.handler(Call(work, typed, path, version)))
-        return orjson.dumps(expand(work, result, typed["expand"]) if typed.get("expand") else result)
+        made = operation.handler(Call(work, typed, path, version))
+        if isinstance(made, Contents):
+            return made.media_type, made.body
+        result = shown(work, made)
+        return _JSON, orjson.dumps(expand(work, result, typed["expand"]) if typed.get("expand") else result)
 
 
 def _own_mistake(error: Exception, request: Request) -> ApiError:
@@ -286,15 +298,26 @@ def _unauthorized(message: str, code: str | None = None) -> ApiError:
     )
 
 
-async def _read(receive: Receive) -> bytes:
+def _is_upload(request: Request) -> bool:
+    return (request.header(b"content-type") or "").startswith(multipart.MEDIA_TYPE)
+
+
+def _digest(contents: Any) -> str:
+    """What stands for a file where requests are compared."""
+    return sha256(contents).hexdigest()
+
+
+async def _read(receive: Receive, most: int) -> bytes:
     message = await receive()
-    body: bytes = message.get("body", b"")
+    parts: list[bytes] = [message.get("body", b"")]
+    size = len(parts[0])
     while message.get("more_body"):
         message = await receive()
-        body += message.get("body", b"")
-        if len(body) > _BODY:
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > most:
             raise ApiError("The request body is too large.", status=413, is_saved=False)
-    return body
+    return b"".join(parts)
 
 
 def reset(scope: Scope) -> None:

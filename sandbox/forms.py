@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from sandbox.errors import invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _DEPTH = 8
 
@@ -15,11 +18,17 @@ def decode(encoded: bytes) -> dict[str, Any]:
 
     Raises: ApiError where two names contradict each other.
     """
+    return tree(parse_qsl(encoded.decode("utf-8", "replace"), keep_blank_values=True)) if encoded else {}
+
+
+def tree(fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The tree of a form's fields, by their names.
+
+    Raises: ApiError where two names contradict each other.
+    """
     root: dict[str, Any] = {}
-    if not encoded:
-        return root
     nested = False
-    for name, value in parse_qsl(encoded.decode("utf-8", "replace"), keep_blank_values=True):
+    for name, value in fields:
         if "[" not in name:
             root[name] = value
             continue
@@ -28,7 +37,7 @@ def decode(encoded: bytes) -> dict[str, Any]:
     return {name: _lists(value) for name, value in root.items()} if nested else root
 
 
-def _put(root: dict[str, Any], name: str, value: str) -> None:
+def _put(root: dict[str, Any], name: str, value: Any) -> None:
     head, _, rest = name.partition("[")
     if not rest.endswith("]"):
         raise invalid(f"Invalid parameter name: {name}", name)

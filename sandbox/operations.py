@@ -31,7 +31,15 @@ class Call:
         return None if value == "" else value
 
 
-Handler = Callable[[Call], Json]
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """An answer that is not JSON: what a file holds."""
+
+    media_type: str
+    body: bytes
+
+
+Handler = Callable[[Call], Json | Contents]
 
 
 @dataclass(frozen=True, slots=True)
