@@ -9,7 +9,6 @@ from models.dunning import Dunning, DunningStatus
 from models.events import EventSubject
 from models.sets import update_rows
 from services.dunning.schedule import Plan
-from services.subscriptions.history import record_change, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,16 +71,15 @@ async def tell(
     connection: AnyConnection, changes: ChangeSet, subscription: BillingSubscription, dunning: Dunning,
     before: Mapping[str, Any] | None, action: str | None,
 ) -> None:  # fmt: skip
-    """Set the subscription's next try, and record what was done for those that follow it."""
-    known = subscription.next_payment_attempt
+    """Set the subscription's next try; record what was done, also for those who follow the subscription."""
     subscription.next_payment_attempt = await connection.fetchval(_NEXT, subscription.id)
     if action is None:
         return
-    kind = EventSubject.SUBSCRIPTION.value
-    changes.audit(action, kind, subscription.id, before=before, after=facts_of(dunning))
-    if subscription.next_payment_attempt == known:
-        # Nothing else of the subscription need change by it: who follows it is to hear of it all the same.
-        record_change(changes, subscription, f"{action}_told", snapshot(subscription), notice=action)
+    status = subscription.status.value
+    changes.record(
+        EventSubject.SUBSCRIPTION, subscription, action, previous_status=status, status=status, before=before,
+        after={**facts_of(dunning), "notice": action}, payer_id=subscription.user_id,
+    )  # fmt: skip
 
 
 def plan_of(services: Services, dunning: Dunning) -> Plan:
