@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from models.base import new_id
 from models.invoices import Invoice, InvoiceStatus
+from models.money import Money
 from models.payments import ChargeModel, Payment
 from models.sets import insert_rows
 from models.subscriptions import BillingSubscription, BillingSubscriptionStatus
@@ -61,6 +62,10 @@ class Subscriber:
             await subscriber.give(method)
         return subscriber
 
+    def through(self, stripe: Any) -> Subscriber:
+        """The same over another way to Stripe."""
+        return replace(self, services=replace(self.services, stripe=stripe))
+
     async def give(self, method: str) -> str:
         """A test method, attached and made the default."""
         attached = (await self.sandbox.post(f"/v1/payment_methods/{method}/attach", {"customer": self.customer}))["id"]
@@ -68,15 +73,20 @@ class Subscriber:
         await self.sandbox.post(f"/v1/customers/{self.customer}", settings)
         return str(attached)
 
-    async def plan(self, minor: int = 1000) -> PlanPrice:
+    async def plan(self, minor: int = 1000, currency: str = "USD") -> PlanPrice:
         """A monthly plan, here and at Stripe."""
         product = await self.sandbox.post("/v1/products", {"name": "Premium"})
         price = await self.sandbox.post(
             "/v1/prices",
-            {"product": product["id"], "currency": "usd", "unit_amount": minor, "recurring": {"interval": "month"}},
-        )
+            {
+                "product": product["id"], "currency": currency.lower(), "unit_amount": Money(minor, currency).wire,
+                "recurring": {"interval": "month"},
+            },
+        )  # fmt: skip
         async with self.services.database.transaction() as connection:
-            return await add_plan(connection, amount_minor=minor, stripe_price_id=price["id"])
+            return await add_plan(
+                connection, amount_minor=minor, currency=currency, stripe_price_id=price["id"]
+            )
 
     async def reserved(self, price: PlanPrice) -> BillingSubscription:
         """The row of a subscription that is being made: what there is before Stripe has answered."""
