@@ -28,10 +28,7 @@ def void(work: Work, invoice: Json) -> None:
     invoice.update(status="void", auto_advance=False, next_payment_attempt=None, status_details=None)
     invoice["status_transitions"]["voided_at"] = work.now
     used = invoice["ending_balance"] - invoice["starting_balance"]
-    if used:
-        customers.change_balance(
-            work, invoice["customer"], -used, "unapplied_from_invoice", invoice["id"], currency=invoice["currency"]
-        )
+    settle.move_balance(work, invoice, -used, "unapplied_from_invoice")
     work.emit_updated("invoice.updated", invoice, before)
     work.emit("invoice.voided", invoice)
     lifecycle.invoice_closed(work, invoice)

@@ -161,6 +161,7 @@ def issue(work: Work, invoice: Json, note: Json, params: Json) -> None:
     if params.get("refund_amount"):
         _refund(work, invoice, note, params["refund_amount"])
     if params.get("credit_amount"):
+        work.get("customer", invoice["customer"], "invoice")
         moved = customers.change_balance(
             work, invoice["customer"], -params["credit_amount"], "credit_note", invoice["id"], note["id"],
             currency=invoice["currency"],

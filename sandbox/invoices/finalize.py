@@ -10,7 +10,6 @@ from sandbox.errors import ApiError, Json, invalid
 from sandbox.ids import new_id, random_text
 from sandbox.invoices import draft, payments, settle, totals
 from sandbox.invoices.methods import default_method, types_of
-from sandbox.resources import customers
 from sandbox.resources.payment_intents import intent_body
 from sandbox.subscriptions import lifecycle
 from sandbox.work import Work, copied
@@ -101,10 +100,7 @@ def _take_balance(work: Work, invoice: Json) -> None:
         type_, ending, due = "invoice_too_small", due, 0
     if invoice["total"] < 0:
         ending, due = starting + invoice["total"], 0
-    if ending != starting:
-        customers.change_balance(
-            work, invoice["customer"], ending - starting, type_, invoice["id"], currency=currency
-        )
+    settle.move_balance(work, invoice, ending - starting, type_)
     invoice.update(ending_balance=ending, amount_due=due, amount_remaining=due)
 
 

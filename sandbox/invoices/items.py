@@ -56,10 +56,10 @@ def new_item(
 def _parent(subscription: str | None, subscription_item: str | None) -> Json | None:
     if subscription is None:
         return None
-    return {
-        "subscription_details": {"subscription": subscription, "subscription_item": subscription_item},
-        "type": "subscription_details",
-    }  # fmt: skip
+    details = {"subscription": subscription}
+    if subscription_item is not None:
+        details["subscription_item"] = subscription_item
+    return {"subscription_details": details, "type": "subscription_details"}
 
 
 def _proration_details(credited_items: Json | None) -> Json:

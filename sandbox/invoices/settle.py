@@ -71,9 +71,17 @@ def _overpaid(work: Work, invoice: Json, intent: Json, amount: int) -> None:
     before = copied(invoice)
     invoice["amount_overpaid"] += amount
     payments.mark_paid(work, intent, 0)
-    customers.change_balance(work, invoice["customer"], -amount, "invoice_overpaid", invoice["id"])
+    move_balance(work, invoice, -amount, "invoice_overpaid")
     work.emit_updated("invoice.updated", invoice, before)
     work.emit("invoice.overpaid", invoice)
+
+
+def move_balance(work: Work, invoice: Json, amount: int, type_: str) -> None:
+    """Move the balance of an invoice's customer, who may have been deleted meanwhile."""
+    if amount and work.find("customer", invoice["customer"]) is not None:
+        customers.change_balance(
+            work, invoice["customer"], amount, type_, invoice["id"], currency=invoice["currency"]
+        )
 
 
 def intent_failed(work: Work, intent: Json) -> None:

@@ -119,10 +119,13 @@ def list_(call: Call) -> Json:
     if call.given("customer"):
         call.work.get("customer", call.params["customer"], "customer")
     pending = call.given("pending")
-    return list_objects(
-        call, "invoiceitem", "/v1/invoiceitems", filters=("invoice", "customer"),
-        matches=lambda item: pending is None or (item["invoice"] is None) == pending,
-    )  # fmt: skip
+    is_named = call.given("customer") is not None or call.given("invoice") is not None
+
+    def matches(item: Json) -> bool:
+        # What test clocks have made is listed by whose it is alone.
+        return (is_named or item["test_clock"] is None) and (pending is None or (item["invoice"] is None) == pending)
+
+    return list_objects(call, "invoiceitem", "/v1/invoiceitems", filters=("invoice", "customer"), matches=matches)
 
 
 _ONE: Final = "/v1/invoiceitems/{invoiceitem}"
