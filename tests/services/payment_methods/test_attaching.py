@@ -143,5 +143,6 @@ async def test_what_happens_to_a_method_stands_in_the_audit_trail_under_who_did_
     assert {entry.actor for entry in entries} == {caller}
     assert entries[0].action == "payment_method.attached"
     assert entries[-1].action == "payment_method.detached"
+    assert entries[-1].before is not None
     assert entries[-1].before["is_attached"]
     assert "4242424242424242" not in str([entry.after for entry in entries])
