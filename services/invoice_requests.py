@@ -13,6 +13,11 @@ def retrieve_invoice(invoice: str) -> StripeRequest:
     return StripeRequest.build("get", f"/v1/invoices/{invoice}", {"expand": INVOICE_EXPANSIONS})
 
 
+def void_invoice(invoice: str) -> StripeRequest:
+    """ "Void an invoice": nothing is owed for it, and what waited for its payment waits no more."""
+    return StripeRequest.build("post", f"/v1/invoices/{invoice}/void")
+
+
 def list_invoice_lines(invoice: str) -> StripeRequest:
     """ "Retrieve an invoice's line items": an invoice itself shows the first ten."""
     return StripeRequest.build("get", f"/v1/invoices/{invoice}/lines", {"limit": 100})

@@ -34,6 +34,9 @@ def create_subscription(
     """ "Create a subscription" whose guest is there to confirm the first payment; without it, it stays incomplete.
 
     A trial of which nothing can be charged when it ends pauses the subscription then.
+
+    Args:
+        payment_method: what pays, now and later; None: the customer's default, whatever that is at the time.
     """
     return StripeRequest.build(
         "post",
@@ -44,7 +47,7 @@ def create_subscription(
             "currency": currency.lower(),
             "default_payment_method": payment_method,
             "payment_behavior": "allow_incomplete",
-            "payment_settings": {"save_default_payment_method": "on_subscription"},
+            "payment_settings": {"save_default_payment_method": "on_subscription" if payment_method else "off"},
             "off_session": False,
             "trial_period_days": trial_days,
             "trial_settings": {"end_behavior": {"missing_payment_method": "pause"}} if trial_days else None,

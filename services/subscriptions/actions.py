@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from services.invoice_requests import void_invoice
 from services.operations import PlannedStep, keep_arguments, reserve
 from services.stripe_gateway import Priority, StripeResponse
 from services.subscription_requests import (
@@ -48,6 +49,7 @@ class Step(StrEnum):
     SCHEDULE = "create_schedule"
     PHASES = "schedule_price"
     CHANGE_PRICE = "change_price"
+    DROP_CHANGE = "void_invoice"
     END_LATER = "cancel_at_period_end"
     END_NOW = "cancel_now"
     KEEP = "keep"
@@ -129,6 +131,8 @@ def _has_happened(step: str, kept: Mapping[str, Any], subscription: Mapping[str,
         latest = subscription["latest_invoice"]
         is_billed = (latest["id"] if isinstance(latest, dict) else latest) != kept["latest_invoice"]
         return bool(is_billed or subscription["status"] != "paused")
+    if step == Step.DROP_CHANGE:
+        return subscription["pending_update"] is None
     return step == Step.END_NOW and subscription["ended_at"] is not None
 
 
@@ -136,6 +140,8 @@ def _arguments(row: BillingSubscription, decision: Decision) -> dict[str, Any]:
     return {
         "steps": [*decision.steps], "subscription": row.stripe_subscription_id, "item": row.stripe_item_id,
         "schedule": row.stripe_schedule_id, "latest_invoice": row.latest_invoice, "price": decision.price,
+        # The invoice that was known before is not looked at again, but where it is the one that changes.
+        "settled": [] if Step.DROP_CHANGE in decision.steps else [row.latest_invoice],
         "interval": decision.interval, "interval_count": decision.interval_count, "resumes_at": decision.resumes_at,
     }  # fmt: skip
 
@@ -151,6 +157,7 @@ _REQUESTS: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Mapping[str, A
     Step.PHASES: lambda kept, made: schedule_price(
         made[Step.SCHEDULE], price=kept["price"], interval=kept["interval"], interval_count=kept["interval_count"]
     ),
+    Step.DROP_CHANGE: lambda kept, _: void_invoice(kept["latest_invoice"]),
     Step.CHANGE_PRICE: lambda kept, _: change_price(kept["subscription"], item=kept["item"], price=kept["price"]),
     Step.END_LATER: lambda kept, _: cancel_at_period_end(kept["subscription"], cancel=True),
     Step.END_NOW: lambda kept, _: cancel_subscription(kept["subscription"]),

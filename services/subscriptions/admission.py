@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from models.base import from_record
@@ -34,8 +34,8 @@ SELECT EXISTS (SELECT FROM subscriptions WHERE user_id = $1 AND stripe_subscript
     AND (trial_plan_id = $2 OR (plan_id = $2 AND trial_end IS NOT NULL)))
 """
 _METHODS = """
-SELECT stripe_customer_id FROM payment_methods WHERE user_id = $1 AND detached_at IS NULL
-    AND CASE WHEN $2::text IS NULL THEN is_default ELSE stripe_payment_method_id = $2 END
+SELECT stripe_payment_method_id, stripe_customer_id, is_default FROM payment_methods
+WHERE user_id = $1 AND detached_at IS NULL AND (is_default OR stripe_payment_method_id = $2)
 """
 
 
@@ -50,22 +50,33 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
+class Payer:
+    """What pays: a method of Stripe's, or the guest's default whatever that is when something is due.
+
+    Attributes:
+        method: None where it is the default that there is, or none.
+        saved_for: the customer that the method is attached to already.
+        becomes_default: whether it is made the default, as there is none: then it need not be kept on its own.
+    """
+
+    method: str | None = None
+    saved_for: str | None = None
+    becomes_default: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Admitted:
-    """On which terms; `method_of` is the customer that the method is saved for already."""
+    """On which terms."""
 
     price: PlanPrice
     currency: str
     trial_days: int | None
-    payment_method: str | None
-    method_of: str | None
+    payer: Payer
 
     @property
     def arguments(self) -> dict[str, Any]:
         """What the operation goes on with."""
-        return {
-            "price": self.price.stripe_price_id, "trial_days": self.trial_days, "payment_method": self.payment_method,
-            "method_of": self.method_of,
-        }  # fmt: skip
+        return {"price": self.price.stripe_price_id, "trial_days": self.trial_days, **asdict(self.payer)}
 
 
 async def admit(connection: AnyConnection, user_id: UUID, wanted: Wanted) -> Admitted:
@@ -80,11 +91,9 @@ async def admit(connection: AnyConnection, user_id: UUID, wanted: Wanted) -> Adm
     await refuse_second(connection, live, plan.id, path=path)
     currency = _currency(price, wanted.currency, [subscription.currency for subscription, _ in live])
     trial_days = await _trial_days(connection, user_id, plan, wanted)
-    method_of = await connection.fetchval(_METHODS, user_id, wanted.payment_method)
-    costs = price.amount_in(currency)
-    if wanted.payment_method is None and method_of is None and trial_days is None and costs:
-        raise InvalidInput("paymentMethod", "Please say what to pay with: there is no trial, and no saved default.")
-    return Admitted(price, currency, trial_days, wanted.payment_method, method_of)
+    is_free = trial_days is not None or not price.amount_in(currency)
+    payer = await _payer(connection, user_id, wanted.payment_method, is_free=is_free)
+    return Admitted(price, currency, trial_days, payer)
 
 
 async def offered_plan(
@@ -160,6 +169,17 @@ def _currency(price: PlanPrice, asked: str | None, others: Sequence[str]) -> str
     if bound is not None and currency != bound:
         raise InvalidInput("currency", f"Your other subscriptions are paid in {bound}: all of them are in one.")
     return currency
+
+
+async def _payer(connection: AnyConnection, user_id: UUID, method: str | None, *, is_free: bool) -> Payer:
+    saved = {record["stripe_payment_method_id"]: record for record in await connection.fetch(_METHODS, user_id, method)}
+    default = next((id_ for id_, record in saved.items() if record["is_default"]), None)
+    if method is None and default is None and not is_free:
+        raise InvalidInput("paymentMethod", "Please say what to pay with: there is no trial, and no saved default.")
+    if method in {None, default}:
+        return Payer()
+    saved_for = saved[method]["stripe_customer_id"] if method in saved else None
+    return Payer(method, saved_for, becomes_default=default is None)
 
 
 async def _trial_days(connection: AnyConnection, user_id: UUID, plan: Plan, wanted: Wanted) -> int | None:

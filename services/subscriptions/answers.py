@@ -50,7 +50,7 @@ async def settle_answers(services: Services, operation: Operation, answers: Answ
         facts = await fetch_subscription(services, _stripe_id(row, answers), priority=Priority.INTERACTIVE)
     refusal = refusal_in(answers)
     error = answers.error if refusal is None else error_of(refusal, row)
-    if facts.latest_invoice not in {None, operation.arguments.get("latest_invoice")}:
+    if facts.latest_invoice is not None and facts.latest_invoice not in operation.arguments.get("settled", []):
         # First of all our row knows its subscription: invoices are found by it.
         await settle_subscription(services, facts, actor=actor, subscription_id=id_, seen_version=seen)
         await settle_invoice(services, facts.latest_invoice or "", actor=actor)

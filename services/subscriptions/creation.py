@@ -25,7 +25,7 @@ from services.operations import (
     record_answers,
     reserve,
 )
-from services.payment_method_requests import attach_payment_method
+from services.payment_method_requests import attach_payment_method, set_default_payment_method
 from services.payment_methods.reading import resolve_method
 from services.stripe_gateway import StripeResponse
 from services.subscription_requests import create_subscription as create_request
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 CREATE = "create_subscription"
 ATTACH = "attach_payment_method"
+PREFER = "set_default_payment_method"
 
 
 async def create_subscription(
@@ -113,12 +114,16 @@ class CreateSubscription:
         kept = operation.arguments
         subscription = await BillingSubscription.get(id=operation.subject_id)
         customer = await ensure_customer(services, await User.get(id=subscription.user_id))
-        method: str | None = kept["payment_method"]
-        if method is not None and customer != kept["method_of"]:
+        method: str | None = kept["method"]
+        if method is not None and customer != kept["saved_for"]:
             attached = answers.get(ATTACH)
             if not isinstance(attached, StripeResponse):
                 return PlannedStep(ATTACH, attach_payment_method(method, customer=customer))
-            method = attached.body["id"]  # a test method is attached as a copy
+            method = str(attached.body["id"])  # a test method is attached as a copy
+        if method is not None and kept["becomes_default"]:
+            if answers.get(PREFER) is None:
+                return PlannedStep(PREFER, set_default_payment_method(customer, method))
+            method = None
         request = create_request(
             customer=customer, price=kept["price"], currency=subscription.currency, payment_method=method,
             trial_days=kept["trial_days"],
@@ -144,8 +149,8 @@ class CreateSubscription:
         await _call_off(services, operation, answers, error)
 
     async def find(self, services: Services, operation: Operation, step: OperationStep) -> dict[str, Any] | None:
-        """The subscription among those of the customer; attaching a method again changes nothing."""
-        if step.step == ATTACH:
+        """The subscription among those of the customer; the steps before it change nothing when done again."""
+        if step.step != CREATE:
             return None
         made = list_subscriptions(customer=_customer_in(step))
         return await find_made(services, made, subscription_id=str(operation.subject_id))

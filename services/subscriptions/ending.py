@@ -44,7 +44,7 @@ async def cancel_subscription(
 
     Raises: NotFound, InvalidState, IdempotencyKeyReused, OperationInProgress, StripeUnavailable.
     """
-    arguments = {"subscription_id": subscription_id, "at_period_end": at_period_end}
+    arguments = {"subscription_id": str(subscription_id), "at_period_end": at_period_end}
     intent = Intent(viewer.caller, idempotency_key, CANCEL, arguments)
 
     async def decide(_connection: AnyConnection, row: BillingSubscription) -> Decision:
@@ -62,7 +62,7 @@ async def resume_subscription(
 
     Raises: NotFound, InvalidState, IdempotencyKeyReused, OperationInProgress, StripeUnavailable.
     """
-    intent = Intent(viewer.caller, idempotency_key, RESUME, {"subscription_id": subscription_id})
+    intent = Intent(viewer.caller, idempotency_key, RESUME, {"subscription_id": str(subscription_id)})
 
     async def decide(connection: AnyConnection, row: BillingSubscription) -> Decision:
         steps = _resumption(row)
@@ -85,12 +85,13 @@ async def pause_subscription(
     Raises: NotFound, InvalidInput, InvalidState, IdempotencyKeyReused, OperationInProgress, StripeUnavailable.
     """
     _check_resumption(resumes_at, services.clock())
-    arguments = {"subscription_id": subscription_id, "resumes_at": resumes_at}
+    resumption = None if resumes_at is None else int(resumes_at.timestamp())
+    arguments = {"subscription_id": str(subscription_id), "resumes_at": resumption}
     intent = Intent(viewer.caller, idempotency_key, PAUSE, arguments)
 
     async def decide(_connection: AnyConnection, row: BillingSubscription) -> Decision:
         _require_pausable(row)
-        return Decision([Step.PAUSE], resumes_at=None if resumes_at is None else int(resumes_at.timestamp()))
+        return Decision([Step.PAUSE], resumes_at=resumption)
 
     return await act(services, intent, viewer, subscription_id, decide)
 
@@ -125,7 +126,7 @@ def _resumption(row: BillingSubscription) -> list[Step]:
             raise InvalidState("Please pay the open invoice first.", state=state)
         steps.append(Step.UNPAUSE)
     if not steps and row.next_price_id is not None:
-        steps = _release(row)
+        steps = _release(row) or [Step.DROP_CHANGE]
     if steps:
         return steps
     if row.status in {_STATUS.PAST_DUE, _STATUS.UNPAID}:

@@ -64,7 +64,8 @@ class SubscriptionFacts:
     latest_invoice: str | None
     schedule_id: str | None
     next_price_id: str | None
-    """The price of the schedule's next phase; null where there is none, or the schedule was not expanded."""
+    """The price of the schedule's next phase, or of an update that waits for its payment; null where there is none, or
+    the schedule was not expanded."""
     schedule_known: bool
     """Whether the schedule was expanded, or there is none."""
     has_pending_update: bool
@@ -115,7 +116,7 @@ class SubscriptionFacts:
             default_payment_method=id_of(body.get("default_payment_method")),
             latest_invoice=id_of(latest),
             schedule_id=id_of(schedule),
-            next_price_id=_next_price(schedule),
+            next_price_id=_next_price(schedule) or _price_to_pay(body.get("pending_update")),
             schedule_known=not isinstance(schedule, str),
             has_pending_update=body.get("pending_update") is not None,
             confirmation=_confirmation(body, latest, setup),
@@ -134,8 +135,15 @@ def _next_price(schedule: Any) -> str | None:
     return None
 
 
+def _price_to_pay(pending: dict[str, Any] | None) -> str | None:
+    """The price that takes the place of the item's once what is due for it is paid ("Pending updates")."""
+    items = (pending or {}).get("subscription_items") or []
+    return id_of(items[0].get("price")) if items else None
+
+
 def _confirmation(body: dict[str, Any], latest: Any, setup: Any) -> Confirmation | None:
-    waits = body["status"] == "incomplete" or body.get("pending_update") is not None
+    # A first payment, an update that waits for its payment, or the resumption of what Stripe paused.
+    waits = body["status"] in {"incomplete", "paused"} or body.get("pending_update") is not None
     if waits and isinstance(latest, dict) and latest.get("status") == "open":
         secret = (latest.get("confirmation_secret") or {}).get("client_secret")
         return Confirmation(secret) if secret else None

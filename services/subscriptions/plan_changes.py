@@ -68,7 +68,7 @@ class PlanChange:
         """The calls that bring it about."""
         release = [] if self.subscription.stripe_schedule_id is None else [Step.RELEASE]
         if self.takes_back:
-            return release
+            return release or [Step.DROP_CHANGE]
         return [*release, *([Step.CHANGE_PRICE] if self.immediately else [Step.SCHEDULE, Step.PHASES])]
 
 
@@ -84,9 +84,8 @@ async def change_subscription_plan(
 
     Raises: NotFound, InvalidInput, InvalidState, IdempotencyKeyReused, OperationInProgress, StripeUnavailable.
     """
-    intent = Intent(
-        viewer.caller, idempotency_key, CHANGE_PLAN, {"subscription_id": subscription_id, "plan_id": plan_id}
-    )
+    arguments = {"subscription_id": str(subscription_id), "plan_id": str(plan_id)}
+    intent = Intent(viewer.caller, idempotency_key, CHANGE_PLAN, arguments)
 
     async def decide(connection: AnyConnection, row: BillingSubscription) -> Decision:
         change = await plan_change(connection, row, plan_id, path=("input", "planId"))
@@ -112,7 +111,7 @@ async def plan_change(
         raise InvalidState("This subscription is to end: please resume it first.", state=subscription.status.value)
     before = await _price(connection, subscription.price_id)
     if plan_id == subscription.plan_id:
-        if subscription.stripe_schedule_id is None or subscription.next_price_id is None:
+        if subscription.next_price_id is None:
             raise InvalidInput(path=[*path], message="This is its plan already.")
         return PlanChange(subscription, before, before)
     plan, after = await offered_plan(connection, plan_id, path=path)
