@@ -23,17 +23,23 @@ class PaymentFilter:
 
     status: list[PaymentStatus] | None = strawberry.field(default=None, description="Those with one of these.")
     activity_id: strawberry.ID | None = strawberry.field(default=None, description="Those for this activity.")
+    subscription_id: strawberry.ID | None = strawberry.field(
+        default=None, description="Those of this billing subscription's invoices."
+    )
     payer_id: strawberry.ID | None = strawberry.field(default=None, description="Those of this guest.")
     created_from: datetime | None = strawberry.field(default=None, description="Those asked for then or later.")
     created_to: datetime | None = strawberry.field(default=None, description="Those asked for before then.")
 
     def to_filter(self) -> reading.PaymentFilter | None:
         """The service's own; None where it names something that cannot exist, so that nothing matches."""
-        activity_id = id_of("Activity", self.activity_id) if self.activity_id is not None else None
-        payer_id = id_of("User", self.payer_id) if self.payer_id is not None else None
-        if (self.activity_id is not None and activity_id is None) or (self.payer_id is not None and payer_id is None):
+        named = [("Activity", self.activity_id), ("User", self.payer_id), ("BillingSubscription", self.subscription_id)]
+        ids = [None if global_id is None else id_of(type_name, global_id) for type_name, global_id in named]
+        if any(id_ is None and global_id is not None for id_, (_, global_id) in zip(ids, named, strict=True)):
             return None
-        return reading.PaymentFilter(self.status, activity_id, payer_id, self.created_from, self.created_to)
+        activity_id, payer_id, subscription_id = ids
+        return reading.PaymentFilter(
+            self.status, activity_id, payer_id, self.created_from, self.created_to, subscription_id
+        )
 
 
 @object_type

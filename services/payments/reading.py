@@ -38,6 +38,7 @@ class PaymentFilter:
     payer_id: UUID | None = None
     created_from: datetime | None = None
     created_to: datetime | None = None
+    subscription_id: UUID | None = None
 
 
 class _Conditions:
@@ -59,6 +60,7 @@ def _conditions(wanted: PaymentFilter) -> _Conditions:
         ("p.status = ANY({})", None if wanted.status is None else [status.value for status in wanted.status]),
         ("p.activity_id = {}", wanted.activity_id),
         ("p.payer_id = {}", wanted.payer_id),
+        ("p.subscription_id = {}", wanted.subscription_id),
         ("p.created_at >= {}", wanted.created_from),
         ("p.created_at < {}", wanted.created_to),
     ):
