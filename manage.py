@@ -19,7 +19,8 @@ from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
-from demo import DemoError, run_demo
+from demo.people import DemoError
+from demo.walk import run_demo
 from models.money import Money
 from resolvers.api import export_schema
 from services.authentication import mint_token
