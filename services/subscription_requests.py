@@ -158,26 +158,31 @@ def retrieve_schedule(schedule: str) -> StripeRequest:
 
 
 def preview_change(subscription: str, *, item: str, price: str, at: int) -> StripeRequest:
-    """ "Create a preview invoice" of a change of price at that second."""
-    return _preview(
-        subscription, "next",
-        items=[{"id": item, "price": price}], proration_behavior="always_invoice", proration_date=at,
-    )  # fmt: skip
+    """ "Create a preview invoice" of what a change of price at that second is billed with."""
+    details = {"items": [{"id": item, "price": price}], "proration_behavior": "always_invoice", "proration_date": at}
+    return _preview({"subscription": subscription, "preview_mode": "next", "subscription_details": details})
 
 
 def preview_period(subscription: str, *, item: str, price: str) -> StripeRequest:
     """ "Create a preview invoice" of a whole period at a price, without what happens only once."""
+    details = {"items": [{"id": item, "price": price}], "proration_behavior": "none"}
+    return _preview({"subscription": subscription, "preview_mode": "recurring", "subscription_details": details})
+
+
+def preview_price(*, customer: str, currency: str, price: str) -> StripeRequest:
+    """ "Create a preview invoice" of a whole period at a price for a customer, whatever the subscriptions there are."""
     return _preview(
-        subscription, "recurring", items=[{"id": item, "price": price}], proration_behavior="none"
+        {
+            "customer": customer,
+            "currency": currency.lower(),
+            "preview_mode": "recurring",
+            "subscription_details": {"items": [{"price": price}]},
+        }
     )
 
 
-def _preview(subscription: str, mode: str, **details: Any) -> StripeRequest:
-    return StripeRequest.build(
-        "post",
-        "/v1/invoices/create_preview",
-        {"subscription": subscription, "preview_mode": mode, "subscription_details": details},
-    )
+def _preview(params: dict[str, Any]) -> StripeRequest:
+    return StripeRequest.build("post", "/v1/invoices/create_preview", params)
 
 
 def _update(subscription: str, **params: Any) -> StripeRequest:

@@ -64,6 +64,11 @@ class PlanChange:
         return after.minor * self.before.sixteenths_of_days >= before.minor * self.after.sixteenths_of_days
 
     @property
+    def is_billed_now(self) -> bool:
+        """Whether what is left of the period is set off at once; a trial is free with any plan."""
+        return self.immediately and not self.takes_back and self.subscription.status is not _STATUS.TRIALING
+
+    @property
     def steps(self) -> list[Step]:
         """The calls that bring it about."""
         release = [] if self.subscription.stripe_schedule_id is None else [Step.RELEASE]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from models.money import Money
 from services.connect.calls import call_stripe
 from services.errors import OperationInProgress
-from services.subscription_requests import preview_change, preview_period
+from services.subscription_requests import preview_change, preview_period, preview_price
 from services.subscriptions.access import RETRY_AFTER_S, visible_subscription
 from services.subscriptions.plan_changes import plan_change
 
@@ -43,18 +43,24 @@ async def plan_change_preview(
     async with services.database.transaction() as connection:
         row = await visible_subscription(connection, viewer, subscription_id, path=["subscriptionId"])
         change = await plan_change(connection, row, plan_id, path=["planId"])
-    id_, item, price = row.stripe_subscription_id, row.stripe_item_id, change.after.stripe_price_id
+        customer = await connection.fetchval("SELECT stripe_customer_id FROM users WHERE id = $1", row.user_id)
+    ids = row.stripe_subscription_id, row.stripe_item_id, change.after.stripe_price_id
     start, end = row.current_period_start, row.current_period_end
-    if id_ is None or item is None or price is None or start is None or end is None:
+    if None in ids or customer is None or start is None or end is None:
         raise OperationInProgress(retry_after_seconds=RETRY_AFTER_S)
+    id_, item, price = (str(part) for part in ids)
     # Stripe's clock may be behind ours, and ours behind Stripe's.
     now = min(max(services.clock(), start), end)
     due = credit = Money.zero(row.currency)
-    if change.immediately and not change.takes_back:
+    if change.is_billed_now:
         request = preview_change(id_, item=item, price=price, at=int(now.timestamp()))
         invoice = await call_stripe(services, request, _REFUSED)
         due, credit = Money.from_wire(invoice["amount_due"], invoice["currency"]), _credit(invoice)
-    period = await call_stripe(services, preview_period(id_, item=item, price=price), _REFUSED)
+    request = preview_period(id_, item=item, price=price)
+    if row.stripe_schedule_id is not None:
+        # Stripe would show what is planned, which the change drops.
+        request = preview_price(customer=customer, currency=row.currency, price=price)
+    period = await call_stripe(services, request, _REFUSED)
     return PlanChangePreview(
         due_now=due, credit=credit, next_invoice=Money.from_wire(period["total"], period["currency"]),
         immediately=change.immediately, effective_at=now if change.immediately else end,
