@@ -49,7 +49,7 @@ class Invoice(Changing):
     """One invoice ("The Invoice object"). Amounts are minor units of its currency.
 
     `receivable_minor` is what the ledger has for it among what guests owe, `written_off_minor` among what was given up
-    as uncollectible. `version` counts what changed of it, its lines and credit notes.
+    as uncollectible. `version` counts what changed of it, its lines, credit notes and payments.
     """
 
     user: fields.ForeignKeyRelation[User] = fields.ForeignKeyField(

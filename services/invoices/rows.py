@@ -10,6 +10,7 @@ from models.invoices import CreditNote, Invoice, InvoiceLine
 from models.payments import ChargeModel, Payment, PaymentStatus
 from models.sets import insert_rows, update_rows
 from services.payments.history import record_change, snapshot
+from services.payments.intents import says_nothing_new
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -113,10 +114,12 @@ async def write_credit_notes(connection: AnyConnection, invoice: Invoice, notes:
 
 async def write_payments(
     connection: AnyConnection, changes: ChangeSet, invoice: Invoice, payments: Sequence[InvoicePaymentFacts]
-) -> None:
+) -> bool:
     """Make a payment for each payment intent of the invoice that has none yet; all of it is the platform's.
 
     One that has taken nothing yet follows the amount that is asked for, which a credit note lowers.
+
+    Returns: whether an intent has more to tell than its payment knows.
     """
     records = await connection.fetch(
         "SELECT * FROM payments WHERE stripe_payment_intent_id = ANY($1) ORDER BY id FOR NO KEY UPDATE",
@@ -138,6 +141,9 @@ async def write_payments(
             changed.append(payment)
     await insert_rows(connection, Payment, new)
     await update_rows(connection, Payment, changed, _PAYMENT_COLUMNS)
+    return bool(new or changed) or any(
+        facts.intent is None or not says_nothing_new(known[facts.intent_id], facts.intent) for facts in payments
+    )
 
 
 def _difference(

@@ -167,12 +167,11 @@ async def _mirror(
             before = None
         else:
             before = snapshot(invoice)
-        await _write(connection, ledger, invoice, facts, notes, now=services.clock())
+        await _write(connection, changes, ledger, invoice, facts, notes, now=services.clock())
         after = snapshot(invoice)
         if after != before:
             action = f"invoice.{invoice.status.value.lower()}"
             changes.audit(action, "INVOICE", invoice.id, before=before, after=after)
-        await write_payments(connection, changes, invoice, facts.payments)
         await ledger.write(connection)
         if locked is not None:
             await track(connection, services, locked.row, invoice, facts, changes)
@@ -190,6 +189,7 @@ async def _locked(connection: AnyConnection, stripe_invoice_id: str) -> Invoice 
 
 async def _write(
     connection: AnyConnection,
+    changes: ChangeSet,
     ledger: LedgerBatch,
     invoice: Invoice,
     facts: InvoiceFacts,
@@ -197,7 +197,7 @@ async def _write(
     *,
     now: datetime,
 ) -> None:
-    """Write what has changed of a locked invoice, its lines and credit notes, and post its claim."""
+    """Write what has changed of a locked invoice and what hangs on it, and post its claim."""
     columns = invoice_columns(invoice)
     owed, written_off = invoice.receivable_minor, invoice.written_off_minor
     take_over(invoice, facts)
@@ -205,6 +205,7 @@ async def _write(
     changed = await write_lines(connection, invoice, facts.lines)
     if notes is not None:
         changed = await write_credit_notes(connection, invoice, notes) or changed
+    changed = await write_payments(connection, changes, invoice, facts.payments) or changed
     if changed or invoice_columns(invoice) != columns:
         invoice.version += 1
         await update_rows(connection, Invoice, [invoice], INVOICE_COLUMNS)
