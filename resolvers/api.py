@@ -11,6 +11,7 @@ from strawberry.schema.config import StrawberryConfig
 from resolvers.activities import ActivityMutations, ActivityQueries
 from resolvers.audit import AuditQueries
 from resolvers.connect_accounts import ConnectAccountMutations, ConnectAccountSubscriptions
+from resolvers.entitlements import EntitlementQueries
 from resolvers.nodes import NodeQueries
 from resolvers.payment_changes import PaymentSubscriptions
 from resolvers.payment_methods import PaymentMethodMutations
@@ -34,8 +35,7 @@ if TYPE_CHECKING:
 @object_type
 class Query(
     NodeQueries, UserQueries, ActivityQueries, PaymentQueries, RefundQueries, PlanQueries,
-    BillingSubscriptionQueries, AuditQueries,
-    WebhookEventQueries,
+    BillingSubscriptionQueries, EntitlementQueries, AuditQueries, WebhookEventQueries,
 ):  # fmt: skip
     """What can be asked. What the viewer may not see is null, or missing from lists."""
 

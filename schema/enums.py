@@ -12,10 +12,11 @@ from models.rsvps import RsvpStatus
 from models.subscriptions import BillingSubscriptionStatus
 from models.webhook_events import WebhookEventStatus
 from schema.described import expose
+from settings import DunningEnd
 
 __all__ = [
-    "BillingSubscriptionStatus", "ConnectAccountType", "CreditNoteStatus", "InvoiceStatus", "PaymentStatus",
-    "PayoutTiming", "PlanInterval", "RefundReason", "RefundStatus", "RequirementUrgency", "RsvpStatus",
+    "BillingSubscriptionStatus", "ConnectAccountType", "CreditNoteStatus", "DunningEnd", "InvoiceStatus",
+    "PaymentStatus", "PayoutTiming", "PlanInterval", "RefundReason", "RefundStatus", "RequirementUrgency", "RsvpStatus",
     "WebhookEventStatus",
 ]  # fmt: skip
 
@@ -99,3 +100,9 @@ expose(
     VOID="Called off; nothing is owed for it.",
 )
 expose(CreditNoteStatus, ISSUED="It counts.", VOID="Taken back; it does not count.")
+expose(
+    DunningEnd,
+    CANCEL="The subscription ends.",
+    UNPAID="It grants nothing until what is open is paid, and nothing more is charged meanwhile.",
+    PAUSE="It is paused, and what is open is given up.",
+)

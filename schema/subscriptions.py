@@ -12,7 +12,7 @@ import strawberry
 
 from models.events import EventSubject
 from models.subscriptions import BillingSubscription as BillingSubscriptionRow
-from schema import invoices, payments, subscription_changes
+from schema import dunning, invoices, payments, subscription_changes
 from schema.context import Info
 from schema.described import field, object_type
 from schema.enums import BillingSubscriptionStatus
@@ -25,6 +25,7 @@ from schema.users import User
 from services.viewer import Role
 
 if TYPE_CHECKING:
+    from schema.dunning import PaymentRecovery
     from schema.invoices import InvoiceConnection
     from schema.payments import NextAction
     from schema.subscription_changes import BillingSubscriptionChangeConnection
@@ -98,7 +99,7 @@ class BillingSubscription(Node):
 
     @field
     async def next_plan(self, info: Info) -> Plan | None:
-        """What takes the plan's place when the period ends; null where nothing does."""
+        """What takes the plan's place when the period ends, or once its invoice is paid; null where nothing does."""
         if self.row.next_price_id is None:
             return None
         price = await info.context.loaders.plan_prices.load(self.row.next_price_id)
@@ -135,6 +136,12 @@ class BillingSubscription(Node):
         """Every change, its creation first: the same rows that `subscriptionStatusChanged` carries."""
         page = await info.context.loaders.histories.load((EventSubject.SUBSCRIPTION, self.row.id, first, after))
         return subscription_changes.BillingSubscriptionChangeConnection.of_changes(page)
+
+    @field
+    async def dunning(self, info: Info) -> Annotated[PaymentRecovery, strawberry.lazy("schema.dunning")] | None:
+        """What is done about a renewal that could not be collected; null where there is none."""
+        recovery = await info.context.loaders.recoveries.load(self.row.id)
+        return None if recovery is None else dunning.PaymentRecovery.of(recovery)
 
     async def _is_guest(self, info: Info) -> bool:
         viewer = info.context.viewer

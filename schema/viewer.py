@@ -10,12 +10,14 @@ from models.users import User as UserRow
 from schema.connect_accounts import ConnectAccount, account_or_none
 from schema.context import Info
 from schema.described import field, object_type
+from schema.entitlements import Entitlement
 from schema.pages import After, Before, Connection, First, Last, page_request
 from schema.payment_lists import PaymentConnection, PaymentFilter, payment_connection
 from schema.payment_methods import PaymentMethod
 from schema.rsvps import Rsvp
 from schema.subscriptions import BillingSubscription, BillingSubscriptionConnection
 from schema.users import User
+from services.entitlements import list_entitlements
 from services.payments.reading import Scope
 from services.rsvp_lists import list_own_rsvps
 from services.subscriptions.reading import list_own_subscriptions
@@ -80,3 +82,10 @@ class Viewer:
             info.context.services, viewer=info.context.require_viewer(), page=page
         )
         return BillingSubscriptionConnection.of(found, BillingSubscription.of)
+
+    @field
+    async def entitlements(self, info: Info) -> list[Entitlement]:
+        """What this person's plans grant at this second, each feature once."""
+        viewer = info.context.require_viewer()
+        found = await list_entitlements(info.context.services, viewer=viewer, external_id=self.row.external_id)
+        return [Entitlement.of(entitlement) for entitlement in found]

@@ -22,6 +22,7 @@ from models.refunds import Refund
 from models.rsvps import Rsvp
 from models.subscriptions import BillingSubscription
 from models.users import User
+from services.dunning.reading import Recovery, recoveries
 from services.errors import DomainError
 from services.history import histories
 from services.movements import Movement, movements_of
@@ -159,6 +160,11 @@ class Loaders:
         return self._several(Payment, "invoice_id", order="id")
 
     @cached_property
+    def recoveries(self) -> DataLoader[UUID, Recovery | None]:
+        """By the id of the subscription: what is done about a renewal that failed."""
+        return _loader(self._recoveries)
+
+    @cached_property
     def attached_methods(self) -> DataLoader[UUID, list[SavedPaymentMethod]]:
         """By the id of the guest: what can be paid with, the default first, then the newest."""
         return _loader(self._attached_methods)
@@ -244,6 +250,10 @@ class Loaders:
             return [found[key] for key in wanted]
 
         return _loader(load)
+
+    async def _recoveries(self, subscription_ids: list[UUID]) -> list[Recovery | None]:
+        found = await recoveries(self._services, subscription_ids)
+        return [found.get(id_) for id_ in subscription_ids]
 
     async def _attached_methods(self, user_ids: list[UUID]) -> list[list[SavedPaymentMethod]]:
         methods = await attached_methods(self._services, user_ids)
