@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from graphql import GraphQLError, OperationType
 
+from resolvers.transport.card_numbers import CODE as CARD_NUMBER
+from resolvers.transport.card_numbers import REFUSAL as CARD_NUMBER_REFUSAL
+from resolvers.transport.card_numbers import has_card_number
 from resolvers.transport.documents import RequestRefused
 from resolvers.transport.execution import Caller, SubscriptionFailed
 from resolvers.transport.masking import formatted, masked
@@ -139,7 +142,11 @@ class Connection:
                 if frame["type"] == "websocket.disconnect":
                     self.end(None)
                     return
-                await self._handle(read_message(self._text_of(frame)))
+                text = self._text_of(frame)
+                if has_card_number(text.encode()):
+                    await self._refuse_card(read_message(text))
+                else:
+                    await self._handle(read_message(text))
         except ProtocolViolation as violation:
             self.end(violation.code, violation.reason)
         except Exception as error:  # noqa: BLE001 - the outermost place: what comes here is a bug, logged and masked
@@ -167,6 +174,17 @@ class Connection:
                 task = self._operations.pop(message.id, None)
                 if task is not None and task in self._running:
                     task.cancel()
+
+    async def _refuse_card(self, message: Message) -> None:
+        """Refuse an operation that carries what looks like a card number, without a look at it.
+
+        Raises: ProtocolViolation where it is no operation, or where its answer would have to repeat the number.
+        """
+        if message.type != "subscribe" or has_card_number(message.id.encode()):
+            raise ProtocolViolation(CloseCode.BAD_REQUEST, CARD_NUMBER_REFUSAL)
+        self._check_new(message)
+        error = formatted(GraphQLError(CARD_NUMBER_REFUSAL, extensions={"code": CARD_NUMBER}))
+        await self._send(write_message("error", message.id, [error]))
 
     async def _init(self, payload: Mapping[str, Any]) -> None:
         if self._has_init:
@@ -199,11 +217,7 @@ class Connection:
             self._timer = self._loop.call_later(min(left, _TIMER_S), self._end_with, authenticated)
 
     def _subscribe(self, message: Message) -> None:
-        caller = self._caller
-        if caller is None:
-            raise ProtocolViolation(CloseCode.UNAUTHORIZED, "Unauthorized: send connection_init, wait for its answer.")
-        if message.id in self._operations:
-            raise ProtocolViolation(CloseCode.SUBSCRIBER_EXISTS, f"Subscriber for {message.id} already exists")
+        caller = self._check_new(message)
         try:
             parameters = read_parameters(message.payload)
         except MalformedRequest as error:
@@ -213,6 +227,17 @@ class Connection:
         self._operations[message.id] = task
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+
+    def _check_new(self, message: Message) -> Caller:
+        """Who begins an operation.
+
+        Raises: ProtocolViolation where nobody may yet, and for an id that is in use.
+        """
+        if self._caller is None:
+            raise ProtocolViolation(CloseCode.UNAUTHORIZED, "Unauthorized: send connection_init, wait for its answer.")
+        if message.id in self._operations:
+            raise ProtocolViolation(CloseCode.SUBSCRIBER_EXISTS, f"Subscriber for {message.id} already exists")
+        return self._caller
 
     async def _serve(self, identity: str, parameters: Parameters, caller: Caller, *, is_over: bool) -> None:
         """Run one operation from its message to `complete` or `error`."""

@@ -11,6 +11,9 @@ from urllib.parse import parse_qsl
 import orjson
 from graphql import OperationType
 
+from resolvers.transport.card_numbers import CODE as CARD_NUMBER
+from resolvers.transport.card_numbers import REFUSAL as CARD_NUMBER_REFUSAL
+from resolvers.transport.card_numbers import has_card_number, has_card_number_in_url
 from resolvers.transport.documents import RequestRefused
 from resolvers.transport.execution import Caller, Execution
 from resolvers.transport.masking import formatted, masked
@@ -134,6 +137,8 @@ class GraphQLEndpoint:
             )
 
     async def _parameters(self, scope: Scope, headers: Headers, receive: Receive) -> Parameters:
+        if has_card_number_in_url(scope["query_string"]):
+            raise _Answered(HTTPStatus.BAD_REQUEST, CARD_NUMBER, CARD_NUMBER_REFUSAL)
         if scope["method"] == "GET":
             try:
                 pairs = parse_qsl(
@@ -153,7 +158,10 @@ class GraphQLEndpoint:
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", "Send the body without compression.",
                 accept_encoding="identity",
             )  # fmt: skip
-        return read_parameters(parse_json(await self._body(headers, receive)))
+        body = await self._body(headers, receive)
+        if has_card_number(body):
+            raise _Answered(HTTPStatus.BAD_REQUEST, CARD_NUMBER, CARD_NUMBER_REFUSAL)
+        return read_parameters(parse_json(body))
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes:
         declared = headers.get(b"content-length", "")

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
+from resolvers.transport.card_numbers import REFUSAL as CARD_NUMBER_REFUSAL
+from resolvers.transport.card_numbers import has_card_number_in_url
 from resolvers.transport.connection import Connection
-from resolvers.transport.socket_messages import SUBPROTOCOL, CloseCode
+from resolvers.transport.socket_messages import SUBPROTOCOL, CloseCode, fit_reason
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine
@@ -129,6 +131,9 @@ class SocketEndpoint:
         if not self._is_allowed(headers.get(b"origin"), headers.get(b"host", "")):
             # Before the handshake is complete this is an HTTP answer: 403.
             await send({"type": "websocket.close", "code": int(CloseCode.FORBIDDEN)})
+            return
+        if has_card_number_in_url(scope["query_string"]):
+            await _refuse(send, CloseCode.BAD_REQUEST, fit_reason(CARD_NUMBER_REFUSAL), None)
             return
         if SUBPROTOCOL not in scope["subprotocols"]:
             await _refuse(

@@ -49,13 +49,15 @@ def test_every_example_is_valid_within_the_limits_and_fits_its_variables(
     assert example.query.startswith("# ")
 
 
-def test_the_examples_cover_a_first_payment_from_people_to_the_audit_log(paydesk: strawberry.Schema) -> None:
+def test_the_examples_cover_a_first_payment_and_a_first_subscription(paydesk: strawberry.Schema) -> None:
     examples = read_examples()
     fields = set(re.findall(r"^  (?:\w+: )?(\w+)\(", "\n".join(example.query for example in examples), re.MULTILINE))
     assert fields >= {
         "upsertUser", "upsertActivity", "createConnectAccount", "createOnboardingLink", "feePreview", "payForActivity",
         "retryPayment", "viewerPaymentStatusChanged", "payment", "refundPreview", "refundPayment", "cancelRsvp",
-        "payments", "auditLog", "webhookEvents",
+        "payments", "auditLog", "webhookEvents", "upsertPlan", "attachPaymentMethod", "createSubscription",
+        "subscriptionStatusChanged", "planChangePreview", "changeSubscriptionPlan", "subscription",
+        "cancelSubscription", "resumeSubscription",
     }  # fmt: skip
     documents = Documents(paydesk._schema, Settings(_env_file=None))
     kinds = {documents.read(example.query).operation(None).kind for example in examples}
