@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +59,13 @@ def take_over(invoice: Invoice, facts: InvoiceFacts) -> None:
     invoice.hosted_invoice_url, invoice.invoice_pdf = facts.hosted_invoice_url, facts.invoice_pdf
     invoice.stripe_created_at = facts.created_at
     invoice.finalized_at, invoice.paid_at = facts.finalized_at, facts.paid_at
+
+
+def is_as_told(invoice: Invoice, facts: InvoiceFacts) -> bool:
+    """Whether the invoice's own columns are what Stripe says."""
+    told = copy(invoice)
+    take_over(told, facts)
+    return invoice_columns(told) == invoice_columns(invoice)
 
 
 def invoice_columns(invoice: Invoice) -> tuple[Any, ...]:

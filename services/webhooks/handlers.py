@@ -9,7 +9,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from services.connect.events import account_changed, account_deauthorized
-from services.invoices.events import invoice_changed, invoice_part_changed, invoice_upcoming
+from services.invoices.events import (
+    credit_note_changed,
+    invoice_changed,
+    invoice_payment_changed,
+    invoice_upcoming,
+)
 from services.payment_methods.events import (
     customer_changed,
     customer_deleted,
@@ -97,10 +102,10 @@ HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
         "invoice.voided": Handler(invoice_changed, _PLATFORM),
         "invoice.deleted": Handler(invoice_changed, _PLATFORM),
         "invoice.upcoming": Handler(invoice_upcoming, _PLATFORM),
-        "invoice_payment.paid": Handler(invoice_part_changed, _PLATFORM),
-        "credit_note.created": Handler(invoice_part_changed, _PLATFORM),
-        "credit_note.updated": Handler(invoice_part_changed, _PLATFORM),
-        "credit_note.voided": Handler(invoice_part_changed, _PLATFORM),
+        "invoice_payment.paid": Handler(invoice_payment_changed, _PLATFORM),
+        "credit_note.created": Handler(credit_note_changed, _PLATFORM),
+        "credit_note.updated": Handler(credit_note_changed, _PLATFORM),
+        "credit_note.voided": Handler(credit_note_changed, _PLATFORM),
         "payment_method.attached": Handler(payment_method_changed, _PLATFORM),
         "payment_method.automatically_updated": Handler(payment_method_changed, _PLATFORM),
         "payment_method.detached": Handler(payment_method_changed, _PLATFORM),

@@ -347,3 +347,18 @@ async def test_money_without_decimals_is_kept_as_it_is(subscriber: Subscriber) -
     assert (invoice.currency, invoice.total_minor, payment.captured_minor) == ("JPY", 1500, 1500)
     assert await subscriber.balance("SUBSCRIPTION_INCOME", "JPY") == 1500
     await subscriber.check()
+
+
+async def test_what_is_over_is_not_asked_for_again_for_each_event_that_tells_of_it(subscriber: Subscriber) -> None:
+    await subscriber.subscribe(await subscriber.plan())
+    events = await subscriber.events()
+    await subscriber.deliver([event for event in events if event["type"] == "invoice.paid"])
+    [invoice] = await subscriber.invoices()
+    path = f"/v1/invoices/{invoice.stripe_invoice_id}"
+    asked = len(await subscriber.sandbox.requests_to(path))
+    told = [event for event in events if event["type"].startswith(("invoice", "payment_intent", "charge"))]
+    assert len(told) > 5
+    await subscriber.deliver(told)
+    assert len(await subscriber.sandbox.requests_to(path)) == asked
+    assert (await Invoice.get(id=invoice.id)).version == invoice.version
+    await subscriber.check()
