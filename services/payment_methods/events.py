@@ -5,7 +5,7 @@ Only customers that are a guest's here are heard; what counts is what Stripe has
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from services.core import Services
 
 log = structlog.get_logger("payment_methods.events")
+
+_OF_DEFAULTS: Final = frozenset(
+    {"customer.updated", "payment_method.updated", "payment_method.automatically_updated"}
+)
 
 
 async def payment_method_changed(services: Services, event: WebhookEvent) -> None:
@@ -75,7 +79,7 @@ async def _settle(services: Services, customer: str | None, event: WebhookEvent)
         return
     actor = f"stripe:{event.stripe_event_id}"
     now = await settle_methods(services, user.id, customer, actor=actor, priority=Priority.BACKGROUND)
-    if event.attempts > 1 and now.methods and now.methods[0].is_default:
+    if event.attempts > 1 and event.type in _OF_DEFAULTS and now.methods and now.methods[0].is_default:
         # The try before may have ended between settling a new default and telling of it.
         await new_default(services, user.id)
     await ensure_default(services, now)
