@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from dataclasses import dataclass
 from datetime import timedelta
@@ -231,4 +232,21 @@ async def test_a_process_that_ends_between_what_stripe_said_and_what_is_written(
     assert await subscriber.services.database.pool.fetchval(
         "SELECT count(*) FROM webhook_events WHERE status <> 'PROCESSED'"
     ) == 0  # fmt: skip
+    assert await life.outcome() == EXPECTED
+
+
+async def test_webhooks_that_many_workers_handle_at_the_same_time(life: Life) -> None:
+    services, chance = life.subscriber.services, random.Random(3)
+
+    async def deliver() -> None:
+        events = await life.subscriber.events()
+        chance.shuffle(events)
+        for event in events:
+            await receive_signed(services, event)
+        while sum(await asyncio.gather(*(process_due(services, limit=2) for _ in range(6)))):
+            pass
+
+    await life.run(deliver)
+    await life.subscriber.deliver([])
+    await life.subscriber.check()
     assert await life.outcome() == EXPECTED
