@@ -62,21 +62,13 @@ async def pay_for_activity(
     """
     payer = _payer(viewer, payer_external_id, off_session=off_session, saves=save_payment_method)
     check_quantity(quantity, path=["input", "quantity"])
-    intent = Intent(
-        viewer.caller,
-        idempotency_key,
-        KIND,
-        {
-            "activity_id": str(activity_id),
-            "quantity": quantity,
-            "payment_method": str(payment_method),
-            "expected_amount": expected_amount and str(expected_amount),
-            "capture_later": capture_later,
-            "save_payment_method": save_payment_method,
-            "return_url": return_url,
-            **({"payer": payer} if off_session else {}),
-        },
-    )
+    arguments = {
+        "activity_id": str(activity_id), "quantity": quantity, "payment_method": str(payment_method),
+        "expected_amount": expected_amount and str(expected_amount), "capture_later": capture_later,
+        "save_payment_method": save_payment_method, "return_url": return_url,
+        **({"payer": payer} if off_session else {}),
+    }  # fmt: skip
+    intent = Intent(viewer.caller, idempotency_key, KIND, arguments)
     allowed = allowed_return_url(services.settings, return_url, field="returnUrl")
     if not off_session and is_stripe_id(payment_method):
         method: str = payment_method
