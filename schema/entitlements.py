@@ -20,7 +20,8 @@ class Entitlement:
         description="The subscription whose plan grants it, of several the one that does so longest."
     )
     expires_at: datetime | None = strawberry.field(
-        description="When it ends unless something happens before, such as a renewal; null: never."
+        description="When it ends unless something happens before, such as a renewal; with the grace for one that"
+        " fails; null: never."
     )
 
     @classmethod
