@@ -19,7 +19,7 @@ help: ## list the commands
 run: .venv ## set up and start everything; Ctrl-C stops it
 	@exec $(PY) -IS services/embedded/launcher.py $$PPID 15 -1 shared same . $(CURDIR)/$(PY) server.py $(ARGS)
 
-demo: .venv ## walk through host, payment, 3-D Secure, decline, refund, against what `make run` started
+demo: .venv ## walk through payments and a subscription, against what `make run` started
 	@$(PY) manage.py demo $(ARGS)
 
 test: .venv ## run the tests; they start all that they need

@@ -91,6 +91,7 @@ class PaymentChapter:
 
     async def run(self) -> None:
         """All of them."""
+        self.stage.chapter("A payment")
         await self.introduce()
         await self.onboard()
         activity = await self.offer()

@@ -36,6 +36,11 @@ class Stage:
             for name in ("host", "guest", "guest2", "service")
         )
 
+    def chapter(self, title: str) -> None:
+        """Say whose story begins."""
+        self.console.print()
+        self.console.rule(f"[bold]{title}[/bold]")
+
     def step(self, title: str) -> None:
         """Say what comes next."""
         self.number += 1

@@ -9,6 +9,7 @@ import aiohttp
 from demo.payments import PaymentChapter
 from demo.people import DemoError
 from demo.stage import Stage
+from demo.subscriptions import SubscriberChapter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,3 +30,4 @@ async def run_demo(endpoints: Mapping[str, Any], console: Console) -> None:
     async with aiohttp.ClientSession() as http:
         stage = Stage(endpoints, http, console)
         await PaymentChapter(stage).run()
+        await SubscriberChapter(stage).run()
