@@ -1,22 +1,22 @@
-// GraphiQL with Paydesk's example operations: one tab each, in the order of a first payment.
-// Texts such as {{payment}} in variables stand for ids in earlier answers and are filled in when a request is sent;
-// {{key}} stands for an idempotency key, a new one for each tab when the page is opened first. In headers, {{guest}} and
-// the like stand for the ready-made tokens of a development server; they are filled in anew each time and never stored.
+// GraphiQL with Paydesk's example operations: one tab each, in the order of a first payment and a first subscription.
+// Texts such as {{payment}} in variables stand for the id of the field of that name in the latest answer that had one; they
+// are filled in when a request is sent. {{key}} stands for an idempotency key, a new one for each tab when the page is
+// opened first. In headers, {{guest}} and the like stand for the ready-made tokens of a development server; they are filled
+// in anew each time and never stored.
 (function () {
   'use strict';
 
   const config = JSON.parse(document.getElementById('config').textContent);
   const url = new URL(config.path, location.href);
   const socketUrl = url.href.replace(/^http/, 'ws');
-  const NAMES = ['activity', 'payment', 'rsvp', 'refund', 'account'];
 
   function remember(value) {
     if (Array.isArray(value)) {
       value.forEach(remember);
     } else if (value && typeof value === 'object') {
       for (const [name, inner] of Object.entries(value)) {
-        if (NAMES.includes(name) && inner && typeof inner.id === 'string') {
-          sessionStorage.setItem('paydesk:' + name, inner.id);
+        if (inner && typeof inner.id === 'string') {
+          localStorage.setItem('paydesk:' + name, inner.id);
         }
         remember(inner);
       }
@@ -26,7 +26,7 @@
   function fill(value) {
     if (typeof value === 'string') {
       const named = /^\{\{(\w+)\}\}$/.exec(value);
-      return (named && sessionStorage.getItem('paydesk:' + named[1])) || value;
+      return (named && localStorage.getItem('paydesk:' + named[1])) || value;
     }
     if (Array.isArray(value)) return value.map(fill);
     if (value && typeof value === 'object') {
