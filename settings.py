@@ -156,6 +156,7 @@ class Settings(BaseSettings):
     billing_review_every_s: float = _setting(
         86_400.0, "Seconds between reviews that compare every live subscription with Stripe.", gt=0
     )
+    audit_seal_every_s: float = _setting(60.0, "Seconds between seals of the audit trail.", gt=0)
     gap_every_s: float = _setting(300.0, "Seconds between passes over Stripe's list of events.", gt=0)
 
     body_limit: int = _setting(1_048_576, "Bytes of a request body at most.", ge=1024)

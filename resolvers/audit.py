@@ -11,7 +11,7 @@ from schema.context import Info
 from schema.described import field, object_type
 from schema.ids import parse_id
 from schema.pages import After, Before, First, Last, page_request
-from services.audit import list_audit_entries
+from services.audit.reading import list_audit_entries
 from services.pages import Page
 
 

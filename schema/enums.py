@@ -5,6 +5,7 @@ from __future__ import annotations
 from models.activities import PayoutTiming
 from models.connect_accounts import ConnectAccountType, RequirementUrgency
 from models.invoices import CreditNoteStatus, InvoiceStatus
+from models.merkle import ProofSide
 from models.payments import PaymentStatus
 from models.plans import PlanInterval
 from models.refunds import RefundReason, RefundStatus
@@ -16,8 +17,8 @@ from settings import DunningEnd
 
 __all__ = [
     "BillingSubscriptionStatus", "ConnectAccountType", "CreditNoteStatus", "DunningEnd", "InvoiceStatus",
-    "PaymentStatus", "PayoutTiming", "PlanInterval", "RefundReason", "RefundStatus", "RequirementUrgency", "RsvpStatus",
-    "WebhookEventStatus",
+    "PaymentStatus", "PayoutTiming", "PlanInterval", "ProofSide", "RefundReason", "RefundStatus", "RequirementUrgency",
+    "RsvpStatus", "WebhookEventStatus",
 ]  # fmt: skip
 
 expose(
@@ -106,3 +107,4 @@ expose(
     UNPAID="It grants nothing until what is open is paid, and nothing more is charged meanwhile.",
     PAUSE="It is paused, and what is open is given up.",
 )
+expose(ProofSide, LEFT="Its hash comes first, ours second.", RIGHT="Our hash comes first, its second.")

@@ -27,6 +27,7 @@ from uuid import UUID
 
 from models.base import from_record, new_id
 from models.events import Event, EventSubject
+from services.audit.sealing import raise_positions
 from services.errors import InvalidInput, StaleCursor
 
 if TYPE_CHECKING:
@@ -180,7 +181,8 @@ def select_between(filter_: EventFilter, after: StreamKey, until: StreamKey, lim
 async def begin_epoch(connection: AnyConnection) -> int:
     """Make every cursor stale, and put all changes so far before whatever comes: what a restore has to end with.
 
-    Transaction ids may start anew after a restore, below the positions that were restored. Nobody may write meanwhile.
+    Transaction ids may start anew after a restore, below the positions that were restored: those of changes are
+    lowered, those of audit entries, which are sealed, stay, and new ones begin above. Nobody may write meanwhile.
 
     Returns: the new epoch.
     """
@@ -192,6 +194,7 @@ async def begin_epoch(connection: AnyConnection) -> int:
         await connection.execute("UPDATE payments SET position = 0")
         await connection.execute("UPDATE connect_accounts SET position = 0")
         await connection.execute("UPDATE subscriptions SET position = 0")
+        await raise_positions(connection)
         epoch: int = await connection.fetchval(
             "INSERT INTO stream_epochs (id, epoch) SELECT $1, max(epoch) + 1 FROM stream_epochs RETURNING epoch",
             new_id(),

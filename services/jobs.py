@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from services.audit.sealing import measure_backlog, seal_entries
 from services.circuit_breaker import BreakerState
 from services.dunning.collection import collect
 from services.exclusive import exclusively
@@ -62,9 +63,11 @@ def periodic_jobs(services: Services) -> list[Job]:
         Job("expire_holds", settings.expire_every_s, expire_due_holds, grace_s),
         Job("dunning", settings.dunning_every_s, collect_failed_invoices, grace_s),
         Job("sweep", settings.gap_every_s, sweep),
+        Job("seal_audit", settings.audit_seal_every_s, seal_audit),
         Job("notice_expiring_cards", _CARDS_EVERY_S, notice_expiring_cards),
         Job("measure_inbox", _MEASURE_EVERY_S, measure_inbox),
         Job("measure_operations", _MEASURE_EVERY_S, measure_operations),
+        Job("measure_audit", _MEASURE_EVERY_S, measure_backlog),
     ]
 
 
@@ -92,6 +95,13 @@ async def notice_expiring_cards(services: Services) -> None:
     async with exclusively(services.database, "paydesk:expiring_cards") as mine:
         while mine and await notice_expiring(services, limit=_CARDS_AT_ONCE) == _CARDS_AT_ONCE:
             pass
+
+
+async def seal_audit(services: Services) -> None:
+    """Seal what was recorded; one process does it for all."""
+    async with exclusively(services.database, "paydesk:seal_audit") as mine:
+        if mine:
+            await seal_entries(services)
 
 
 async def measure_inbox(services: Services) -> None:

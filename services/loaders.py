@@ -22,8 +22,9 @@ from models.refunds import Refund
 from models.rsvps import Rsvp
 from models.subscriptions import BillingSubscription
 from models.users import User
+from services.audit.proofs import InclusionProof, inclusion_proofs
 from services.dunning.reading import Recovery, recoveries
-from services.errors import DomainError
+from services.errors import DomainError, Unauthenticated
 from services.history import histories
 from services.movements import Movement, movements_of
 from services.payment_methods.reading import attached_methods
@@ -174,6 +175,11 @@ class Loaders:
         """By Stripe's id, where it is saved."""
         return self._rows(SavedPaymentMethod, "stripe_payment_method_id", "AND detached_at IS NULL")
 
+    @cached_property
+    def inclusion_proofs(self) -> DataLoader[UUID, InclusionProof | None]:
+        """By the id of the audit entry: the proof that it is sealed, once it is."""
+        return _loader(self._inclusion_proofs)
+
     def visible(self, model: type[Row]) -> DataLoader[UUID, Row | None]:
         """By id, only what the viewer may see."""
         if model not in self._visible:
@@ -258,6 +264,12 @@ class Loaders:
     async def _attached_methods(self, user_ids: list[UUID]) -> list[list[SavedPaymentMethod]]:
         methods = await attached_methods(self._services, user_ids)
         return [methods[id_] for id_ in user_ids]
+
+    async def _inclusion_proofs(self, entry_ids: list[UUID]) -> list[InclusionProof | None]:
+        if self._viewer is None:
+            raise Unauthenticated
+        proofs = await inclusion_proofs(self._services, viewer=self._viewer, entry_ids=entry_ids)
+        return [proofs.get(id_) for id_ in entry_ids]
 
     async def _movements(self, payment_ids: list[UUID]) -> list[list[Movement]]:
         movements = await movements_of(self._services, payment_ids)

@@ -68,6 +68,14 @@ class Metrics:
         self.expiring_cards = Counter(
             "paydesk_expiring_cards", "Saved cards that were noted to be about to expire.", registry=registry
         )
+        self.audit_sealed = Counter("paydesk_audit_sealed", "Audit entries that were sealed.", registry=registry)
+        self.audit_unsealed = Gauge(
+            "paydesk_audit_unsealed", "Audit entries that are not sealed yet; counted up to 100,000.", registry=registry
+        )
+        self.audit_oldest_s = Gauge(
+            "paydesk_audit_unsealed_oldest_seconds", "Age of the oldest audit entry that is not sealed.",
+            registry=registry,
+        )  # fmt: skip
         self.job_failures = Counter("paydesk_job_failures", "Runs of a job that failed.", ["job"], registry=registry)
         self.live_subscribers = Gauge("paydesk_live_subscribers", "Subscriptions followed now.", registry=registry)
         self.live_delivered = Gauge(

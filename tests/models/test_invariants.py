@@ -32,6 +32,20 @@ if TYPE_CHECKING:
 
     from tests.support.postgres import PostgresServer
 
+
+def two_seals(**changed: str) -> str:
+    """The statement that seals twice, with another value in some of the columns."""
+    columns = {
+        "id": "gen_random_uuid()", "number": "n", "first_position": "n", "last_position": "n", "count": "1",
+        "first_id": "md5('')::uuid", "last_id": "md5('')::uuid", "root": "sha256('')", "hash": "sha256('')",
+        "previous_hash": "sha256(n::text::bytea)", "leaves": "decode(repeat('00', 48), 'hex')", **changed,
+    }  # fmt: skip
+    return (
+        f"INSERT INTO audit_seals ({', '.join(columns)}) SELECT {', '.join(columns.values())}"
+        " FROM generate_series(1, 2) n"
+    )
+
+
 # The statement that breaks each CHECK and UNIQUE; in braces the ids of rows that are there.
 REFUSED = {
     "activities_price_is_positive": "UPDATE activities SET price_minor = 0",
@@ -150,6 +164,12 @@ REFUSED = {
     "dunnings_that_ended_try_no_more": "UPDATE dunnings SET status = 'EXHAUSTED'",
     "dunnings_of_ours_end": "UPDATE dunnings SET ends_at = NULL",
     "dunnings_end_in_a_known_way": "UPDATE dunnings SET ended_as = 'cancel'",
+    "audit_seals_are_numbered": two_seals(number="1"),
+    "audit_seals_have_one_successor": two_seals(previous_hash="sha256('one')"),
+    "audit_seals_end_apart": two_seals(first_position="0", last_position="9"),
+    "audit_seals_begin_before_they_end": two_seals(first_position="9"),
+    "audit_seals_keep_what_they_count": two_seals(count="2"),
+    "audit_seals_hashes_are_whole": two_seals(root="''"),
     "billing_reviews_one_at_a_time":
         "INSERT INTO billing_reviews (id, total, checked, repaired, failed)"
         " SELECT gen_random_uuid(), 1, 0, 0, 0 FROM generate_series(1, 2)",
@@ -264,7 +284,9 @@ async def test_what_names_a_row_is_unique(db: asyncpg.Connection[Any], table: st
     assert column in {key["columns"] for key in keys}
 
 
-APPEND_ONLY = ("ledger_transactions", "ledger_postings", "ledger_settlements", "audit_entries", "events")
+APPEND_ONLY = (
+    "ledger_transactions", "ledger_postings", "ledger_settlements", "audit_entries", "audit_seals", "events",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("table", APPEND_ONLY)

@@ -9,9 +9,11 @@ import orjson
 from models.audit import AuditEntry
 from models.sets import insert_rows
 from schema.ids import global_id
-from services.audit import entry_hash
+from services.audit.hashing import entry_hash
+from services.audit.proofs import InclusionProof, flaw_of
 from services.errors import Forbidden, InvalidInput, Unauthenticated
 from tests.resolvers.conftest import ADMIN, SERVICE, Api, Market, user
+from tests.support.audit import seal_all
 
 if TYPE_CHECKING:
     from models.sets import AnyConnection
@@ -73,9 +75,41 @@ async def test_the_hash_is_of_all_that_the_entry_says(api: Api, market: Market, 
     stored = await AuditEntry.get(id=entry.id)
     content: dict[str, Any] = {
         "action": "payment.created", "actor": "user:gustav", "after": {"name": "Gräfin", "status": "PENDING"},
-        "before": None, "created_at": stored.created_at.isoformat().replace("+00:00", "Z"), "id": str(entry.id),
+        "before": None, "created_at": stored.created_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "id": str(entry.id),
         "subject_id": str(market.payment.id), "subject_type": "PAYMENT",
     }  # fmt: skip
-    assert entry_hash(stored) == hashlib.sha256(orjson.dumps(content)).hexdigest()
+    assert entry_hash(stored) == hashlib.sha256(b"\0\1" + orjson.dumps(content)).hexdigest()
     stored.actor = "user:mallory"
-    assert entry_hash(stored) != hashlib.sha256(orjson.dumps(content)).hexdigest()
+    assert entry_hash(stored) != hashlib.sha256(b"\0\1" + orjson.dumps(content)).hexdigest()
+
+
+PROOFS = """{ auditLog { edges { node { id hash proof { content leafHash path { side hash } root
+    seal { number hash previousHash root count sealedAt content } } } } } }"""
+
+
+async def test_an_entry_has_a_proof_once_it_is_sealed(api: Api, market: Market, connection: Any) -> None:
+    await add_entries(connection, market)
+    unsealed = (await api.data(PROOFS, ADMIN))["auditLog"]["edges"]
+    assert [edge["node"]["proof"] for edge in unsealed] == [None] * 3
+    seals = await seal_all(connection, batch=2)
+    api.statements.clear()
+    found = [edge["node"] for edge in (await api.data(PROOFS, ADMIN))["auditLog"]["edges"]]
+    assert len(api.statements) == 3, "one for the list, two for all proofs"
+    for node, seal in zip(found, (seals[1], seals[0], seals[0]), strict=True):
+        proof = node["proof"]
+        assert proof["leafHash"] == node["hash"]
+        assert proof["root"] == proof["seal"]["root"] == seal.root.hex()
+        assert (proof["seal"]["number"], proof["seal"]["hash"]) == (seal.number, seal.hash.hex())
+        assert (proof["seal"]["previousHash"], proof["seal"]["count"]) == (seal.previous_hash.hex(), seal.count)
+        checked = InclusionProof.from_json({**proof, "leaf_hash": proof["leafHash"]})
+        assert flaw_of(checked) is None
+
+
+async def test_one_entry_has_its_proof_by_its_id(api: Api, market: Market, connection: Any) -> None:
+    [entry, *_] = await add_entries(connection, market)
+    await seal_all(connection)
+    query = "query($id: ID!) { node(id: $id) { ... on AuditEntry { proof { seal { number } } } } }"
+    id_ = global_id("AuditEntry", entry.id)
+    assert await api.data(query, ADMIN, id=id_) == {"node": {"proof": {"seal": {"number": 1}}}}
+    for viewer in (SERVICE, user("gustav")):
+        assert await api.data(query, viewer, id=id_) == {"node": None}

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
-
-import orjson
 
 from models.audit import AuditEntry
 from models.base import from_record
@@ -32,18 +29,3 @@ async def list_audit_entries(
     sql = f"SELECT e.* FROM audit_entries e WHERE {subject}{keys}{page.order('e.id')}"
     records = await services.database.pool.fetch(sql, *values, *cursors)
     return page.page([from_record(AuditEntry, record) for record in records])
-
-
-def entry_hash(entry: AuditEntry) -> str:
-    """SHA-256, in hexadecimal, of all that an entry says as JSON, with sorted keys and times in UTC."""
-    content = {
-        "id": str(entry.id),
-        "created_at": entry.created_at,
-        "actor": entry.actor,
-        "action": entry.action,
-        "subject_type": entry.subject_type,
-        "subject_id": str(entry.subject_id),
-        "before": entry.before,
-        "after": entry.after,
-    }
-    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_UTC_Z)).hexdigest()
