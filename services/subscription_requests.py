@@ -119,8 +119,17 @@ def create_schedule(*, subscription: str) -> StripeRequest:
 
 
 def schedule_price(schedule: Mapping[str, Any], *, price: str, interval: str, interval_count: int) -> StripeRequest:
-    """ "Update a schedule" that was made from a subscription: another price when the period ends, then no schedule."""
+    """ "Update a schedule" that was made from a subscription: another price when the period ends, then no schedule.
+
+    What a phase does not say is taken away from the subscription: its discounts and its method are said again.
+    """
     current = schedule["phases"][0]
+    kept = {
+        "currency": current["currency"],
+        "default_payment_method": _id(current.get("default_payment_method")),
+        "discounts": [_discount(discount) for discount in current.get("discounts") or []],
+        "proration_behavior": "none",
+    }
     return StripeRequest.build(
         "post",
         f"/v1/subscription_schedules/{schedule['id']}",
@@ -128,23 +137,30 @@ def schedule_price(schedule: Mapping[str, Any], *, price: str, interval: str, in
             "end_behavior": "release",
             "phases": [
                 {
+                    **kept,
                     "start_date": current["start_date"],
                     "end_date": current["end_date"],
-                    "currency": current["currency"],
                     "items": [
                         {"price": _id(item["price"]), "quantity": item["quantity"]} for item in current["items"]
                     ],
-                    "proration_behavior": "none",
                 },
                 {
-                    "currency": current["currency"],
+                    **kept,
                     "items": [{"price": price, "quantity": 1}],
                     "duration": {"interval": interval.lower(), "interval_count": interval_count},
-                    "proration_behavior": "none",
                 },
             ],
         },
     )
+
+
+def _discount(discount: Mapping[str, Any]) -> dict[str, str]:
+    """The discount that there is already, so that it is not begun anew; else what it was made of."""
+    for name in ("discount", "promotion_code", "coupon"):
+        known = _id(discount.get(name))
+        if known is not None:
+            return {name: known}
+    raise ValueError("a discount of nothing")
 
 
 def release_schedule(schedule: str) -> StripeRequest:
@@ -191,5 +207,7 @@ def _update(subscription: str, **params: Any) -> StripeRequest:
     )
 
 
-def _id(thing: Any) -> str:
-    return str(thing["id"] if isinstance(thing, dict) else thing)
+def _id(thing: Any) -> str | None:
+    """The id of something that may be expanded."""
+    id_: str | None = thing["id"] if isinstance(thing, dict) else thing
+    return id_

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from services.stripe_requests import StripeRequest
     from services.viewer import Viewer
 
+_HAS_DEFAULT = """
+SELECT EXISTS (SELECT FROM payment_methods WHERE user_id = $1 AND is_default AND detached_at IS NULL)
+"""
 _RELEASED = frozenset({"released", "canceled", "completed"})
 
 
@@ -90,6 +93,18 @@ async def act(
 
     reserved = await reserve(services, intent, plan, subject_id=subscription_id, arguments=intent.arguments)
     return await result_of(await services.operations.end(services, reserved, subject=row))
+
+
+def undo_steps(row: BillingSubscription) -> list[Step]:
+    """The calls that drop a change of plan: one that is planned, or one that waits for its payment."""
+    if row.stripe_schedule_id is not None:
+        return [Step.RELEASE]
+    return [] if row.next_price_id is None else [Step.DROP_CHANGE]
+
+
+async def has_method(connection: AnyConnection, row: BillingSubscription) -> bool:
+    """Whether there is something to pay with."""
+    return row.default_payment_method is not None or bool(await connection.fetchval(_HAS_DEFAULT, row.user_id))
 
 
 @dataclass(frozen=True, slots=True)

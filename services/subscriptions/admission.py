@@ -150,6 +150,8 @@ def _why_not(subscription: BillingSubscription, *, is_next: bool) -> str:
         return "Another of your subscriptions is to change to this plan."
     if subscription.status is BillingSubscriptionStatus.INCOMPLETE:
         return "You have subscribed to this plan already: its first payment waits for you."
+    if subscription.status in {BillingSubscriptionStatus.PAST_DUE, BillingSubscriptionStatus.UNPAID}:
+        return "You have subscribed to this plan already: please pay its open invoice."
     if subscription.status is BillingSubscriptionStatus.PAUSED or subscription.cancel_at is not None:
         return "You have subscribed to this plan already: please resume that subscription."
     return "You have subscribed to this plan already."

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from models.subscriptions import BillingSubscription, BillingSubscriptionStatus
 from services.errors import InvalidInput, InvalidState
 from services.operations import Intent
-from services.subscriptions.actions import Decision, Step, SubscriptionAction, act
+from services.subscriptions.actions import Decision, Step, SubscriptionAction, act, has_method, undo_steps
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -29,9 +29,6 @@ PAUSE_SUBSCRIPTION_KIND = SubscriptionAction(PAUSE)
 PAUSE_MAX = timedelta(days=730)
 
 _STATUS = BillingSubscriptionStatus
-_HAS_DEFAULT = """
-SELECT EXISTS (SELECT FROM payment_methods WHERE user_id = $1 AND is_default AND detached_at IS NULL)
-"""
 
 
 async def cancel_subscription(
@@ -66,8 +63,7 @@ async def resume_subscription(
 
     async def decide(connection: AnyConnection, row: BillingSubscription) -> Decision:
         steps = _resumption(row)
-        needs_method = Step.RESUME in steps and row.default_payment_method is None
-        if needs_method and not await connection.fetchval(_HAS_DEFAULT, row.user_id):
+        if Step.RESUME in steps and not await has_method(connection, row):
             raise InvalidState("Please save a payment method first.", state=row.status.value)
         return Decision(steps)
 
@@ -105,7 +101,7 @@ def _ending(row: BillingSubscription, *, at_period_end: bool) -> list[Step]:
         return [Step.END_NOW]
     if row.cancel_at_period_end:
         raise InvalidState("This subscription is canceled already: it ends with its period.", state=state)
-    return [*_release(row), Step.END_LATER]
+    return [*undo_steps(row), Step.END_LATER]
 
 
 def _resumption(row: BillingSubscription) -> list[Step]:
@@ -126,7 +122,7 @@ def _resumption(row: BillingSubscription) -> list[Step]:
             raise InvalidState("Please pay the open invoice first.", state=state)
         steps.append(Step.UNPAUSE)
     if not steps and row.next_price_id is not None:
-        steps = _release(row) or [Step.DROP_CHANGE]
+        steps = undo_steps(row)
     if steps:
         return steps
     if row.status in {_STATUS.PAST_DUE, _STATUS.UNPAID}:
@@ -142,6 +138,8 @@ def _require_pausable(row: BillingSubscription) -> None:
         raise InvalidState("This subscription is paused already.", state=state)
     if row.status is _STATUS.TRIALING:
         raise InvalidState("A trial cannot be paused: nothing is charged for it.", state=state)
+    if row.status is _STATUS.INCOMPLETE:
+        raise InvalidState("The first payment is not made yet: please make it.", state=state)
     if row.status is not _STATUS.ACTIVE:
         raise InvalidState("Please pay the open invoice first.", state=state)
     if row.cancel_at is not None or row.cancel_at_period_end:
@@ -155,7 +153,3 @@ def _check_resumption(resumes_at: datetime | None, now: datetime) -> None:
         raise InvalidInput("resumesAt", "A time needs its offset from UTC: 2030-06-01T18:00:00Z.")
     if not now < resumes_at <= now + PAUSE_MAX:
         raise InvalidInput("resumesAt", f"It can go on by itself within the next {PAUSE_MAX.days} days.")
-
-
-def _release(row: BillingSubscription) -> list[Step]:
-    return [] if row.stripe_schedule_id is None else [Step.RELEASE]

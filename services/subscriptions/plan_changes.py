@@ -10,7 +10,7 @@ from models.plans import Plan, PlanPrice
 from models.subscriptions import BillingSubscription, BillingSubscriptionStatus
 from services.errors import InvalidInput, InvalidState
 from services.operations import Intent
-from services.subscriptions.actions import Decision, Step, SubscriptionAction, act
+from services.subscriptions.actions import Decision, Step, SubscriptionAction, act, has_method, undo_steps
 from services.subscriptions.admission import CHANGE_PLAN, live_subscriptions, offered_plan, refuse_second
 
 if TYPE_CHECKING:
@@ -64,6 +64,11 @@ class PlanChange:
         return after.minor * self.before.sixteenths_of_days >= before.minor * self.after.sixteenths_of_days
 
     @property
+    def costs(self) -> bool:
+        """Whether the new price is more than nothing."""
+        return bool(self.after.amount_in(self.subscription.currency))
+
+    @property
     def is_billed_now(self) -> bool:
         """Whether what is left of the period is set off at once; a trial is free with any plan."""
         return self.immediately and not self.takes_back and self.subscription.status is not _STATUS.TRIALING
@@ -71,10 +76,10 @@ class PlanChange:
     @property
     def steps(self) -> list[Step]:
         """The calls that bring it about."""
-        release = [] if self.subscription.stripe_schedule_id is None else [Step.RELEASE]
+        drop = undo_steps(self.subscription)
         if self.takes_back:
-            return release or [Step.DROP_CHANGE]
-        return [*release, *([Step.CHANGE_PRICE] if self.immediately else [Step.SCHEDULE, Step.PHASES])]
+            return drop
+        return [*drop, *([Step.CHANGE_PRICE] if self.immediately else [Step.SCHEDULE, Step.PHASES])]
 
 
 async def change_subscription_plan(
@@ -94,6 +99,8 @@ async def change_subscription_plan(
 
     async def decide(connection: AnyConnection, row: BillingSubscription) -> Decision:
         change = await plan_change(connection, row, plan_id, path=("input", "planId"))
+        if change.is_billed_now and change.costs and not await has_method(connection, row):
+            raise InvalidState("Please save a payment method first.", state=row.status.value)
         return Decision(
             change.steps, price=change.after.stripe_price_id, interval=change.after.interval.value,
             interval_count=change.after.interval_count,

@@ -18,8 +18,14 @@ if TYPE_CHECKING:
 SCHEDULE: dict[str, Any] = {
     "id": "sub_sched_1",
     "phases": [
-        {"start_date": 1, "end_date": 2, "currency": "usd", "items": [{"price": "price_1", "quantity": 1}]},
-        {"start_date": 2, "end_date": 3, "currency": "usd", "items": [{"price": {"id": "price_2"}, "quantity": 1}]},
+        {
+            "start_date": 1, "end_date": 2, "currency": "usd", "items": [{"price": {"id": "price_1"}, "quantity": 1}],
+            "default_payment_method": "pm_1",
+            "discounts": [
+                {"coupon": "c", "discount": "di_1", "promotion_code": None},
+                {"coupon": {"id": "d"}, "discount": None, "promotion_code": None},
+            ],
+        },
     ],
 }  # fmt: skip
 NEW: dict[str, Any] = {"customer": "cus_1", "price": "price_1", "currency": "USD", "metadata": {"subscription_id": "1"}}
@@ -202,3 +208,6 @@ def test_the_phase_after_the_current_one_has_the_new_price_and_no_more_follows()
         "price_3", {"interval": "year", "interval_count": "1"},
     )  # fmt: skip
     assert body["end_behavior"] == "release"
+    for phase in (first, second):
+        assert phase["discounts"] == [{"discount": "di_1"}, {"coupon": "d"}]
+        assert (phase["default_payment_method"], phase["currency"]) == ("pm_1", "usd")

@@ -214,6 +214,59 @@ async def test_a_cheaper_plan_takes_its_place_when_the_period_ends(member: Membe
     await member.check()
 
 
+async def test_a_planned_change_keeps_the_discount_and_the_method_of_the_subscription(
+    member: Member, basic: Plan, gold: Plan
+) -> None:
+    await member.subscriber.give("pm_card_mastercard")
+    await member.subscriber.deliver()
+    subscription = await member.subscribe(gold, "pm_card_visa")
+    method = subscription.default_payment_method
+    assert method is not None
+    coupon = await member.sandbox.post("/v1/coupons", {"percent_off": 50, "duration": "forever"})
+    await member.sandbox.post(
+        f"/v1/subscriptions/{subscription.stripe_subscription_id}", {"discounts": [{"coupon": coupon["id"]}]}
+    )
+    await member.change(subscription, basic)
+    await member.days(32)
+    await member.days(31)
+    assert await member.charged() == [3000, 500, 500]
+    now = await member.now(subscription)
+    assert (now.plan_id, now.default_payment_method) == (basic.id, method)
+    await member.check()
+
+
+async def test_from_a_free_plan_one_changes_once_there_is_something_to_pay_with(
+    member: Member, catalogue: Catalogue, gold: Plan
+) -> None:
+    subscription = await member.subscribe(await catalogue.plan(price=Money(0, "USD")), None)
+    with pytest.raises(InvalidState) as error:
+        await member.change(subscription, gold)
+    assert error.value.state == "ACTIVE"
+    await member.subscriber.give("pm_card_visa")
+    await member.subscriber.deliver()
+    assert (await member.change(subscription, gold)).subscription.plan_id == gold.id
+    assert await member.charged() == [3000]
+    await member.check()
+
+
+async def test_what_waits_for_its_payment_is_dropped_for_a_cheaper_plan(
+    member: Member, catalogue: Catalogue, basic: Plan, gold: Plan
+) -> None:
+    cheap = await catalogue.plan(name="Cheap", price=Money(500, "USD"))
+    subscription = await member.subscribe(basic)
+    await member.subscriber.give("pm_card_authenticationRequired")
+    await member.subscriber.deliver()
+    await member.days(5)
+    await member.change(subscription, gold)
+    result = await member.change(subscription, cheap)
+    assert (result.error, result.subscription.plan_id) == (None, basic.id)
+    assert result.subscription.client_secret is None
+    assert await next_plan(member, subscription) == cheap.id
+    assert (await member.at_stripe())[0]["pending_update"] is None
+    await member.subscriber.deliver()
+    await member.check()
+
+
 async def test_to_a_free_plan_one_changes_when_the_period_ends(
     member: Member, catalogue: Catalogue, gold: Plan
 ) -> None:
