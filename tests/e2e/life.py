@@ -129,7 +129,7 @@ class Life:
         await self.system.stripe("POST", f"/v1/{clock}/advance", {"frozen_time": str(int(self.now.timestamp()))})
 
         async def has_come() -> bool:
-            return (await self.system.stripe("GET", f"/v1/{clock}"))["status"] == "ready"
+            return bool((await self.system.stripe("GET", f"/v1/{clock}"))["status"] == "ready")
 
         await eventually(has_come, within_s=3 * START_S)
         self.system.set_clock((self.now - datetime.now(UTC)).total_seconds())
