@@ -17,7 +17,16 @@ from sandbox.errors import ApiError, Json, missing_object
 from sandbox.expansion import shown
 from sandbox.faults import server_error
 from sandbox.invoices import policy
-from sandbox.resources import confirmation, onboarding, payment_intents, payment_methods, refund_outcomes, setup_intents
+from sandbox.payouts import policy as payouts
+from sandbox.resources import (
+    balance,
+    confirmation,
+    onboarding,
+    payment_intents,
+    payment_methods,
+    refund_outcomes,
+    setup_intents,
+)
 from sandbox.test_cards import BANK_DECLINES
 from sandbox.work import Work, visible
 
@@ -60,6 +69,8 @@ def routes(engine: Engine, api: ApiApp) -> list[Route]:
         Route("/_sandbox/webhooks/{what}", _guarded(control.command_webhooks), methods=["POST"]),
         Route("/_sandbox/test_clocks/{id}/settled", _guarded(control.settled), methods=["POST"]),
         Route("/_sandbox/billing", _guarded(control.billing), methods=["GET", "POST"]),
+        Route("/_sandbox/payouts", _guarded(control.payouts), methods=["GET", "POST"]),
+        Route("/_sandbox/balance/settle", _guarded(control.settle_balances), methods=["POST"]),
         Route("/_sandbox/health", _guarded(control.health), methods=["GET"]),
         *(Route(path, _guarded(control.acting(action)), methods=["POST"]) for path, action in acting.items()),
     ]
@@ -139,6 +150,26 @@ class _Control:
             policy.change(store, await _json(request))
             await store.committed()
         return policy.policy(store).as_json()
+
+    async def payouts(self, request: Request) -> Json:
+        """What happens to payouts by themselves."""
+        store = self._engine.store
+        if request.method == "POST":
+            payouts.change(store, await _json(request))
+            await store.committed()
+        return payouts.policy(store)
+
+    async def settle_balances(self, request: Request) -> Json:
+        """Let an account, or all, use at once what is pending."""
+        wanted = (await _json(request)).get("account")
+        accounts = self._engine.store.with_balance() if wanted is None else [str(wanted)]
+        for account in accounts:
+            work = self._engine.work_on(account)
+            if work is None:
+                raise missing_object("account", account, "account")
+            balance.settle(work, account)
+            await self._engine.finish(work)
+        return {"accounts": accounts}
 
     async def health(self, request: Request) -> Json:
         return {"status": "ok", "objects": self._engine.store.statistics()}

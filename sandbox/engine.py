@@ -17,6 +17,8 @@ from sandbox.disputes import lifecycle as disputes
 from sandbox.errors import ApiError, Json
 from sandbox.faults import Faults
 from sandbox.invoices import close, collect, draft, settle
+from sandbox.payouts import automatic, schedule
+from sandbox.payouts import lifecycle as payouts
 from sandbox.resources import (
     confirmation,
     early_fraud_warnings,
@@ -24,6 +26,7 @@ from sandbox.resources import (
     payment_intents,
     refund_outcomes,
     test_clocks,
+    topups,
 )
 from sandbox.resources.account_bodies import platform_body
 from sandbox.resources.payment_methods import behaviour
@@ -83,6 +86,7 @@ class Engine:
         self._timers: list[tuple[float, int, Timer]] = []
         self._timer_set = asyncio.Event()
         self._moving: dict[str, asyncio.Task[None]] = {}
+        self._known: set[str] = set()
         self.base_url = options.public_url or ""
 
     @contextlib.asynccontextmanager
@@ -110,9 +114,20 @@ class Engine:
         id_ = _ONLY_PLATFORM
         if self.options.accounts_by_key:
             id_ = f"acct_1{sha256(key.encode()).hexdigest()[:15]}"
-        if self.store.row(id_) is None:
-            self._make_platform(id_)
+        if id_ not in self._known:
+            if self.store.row(id_) is None:
+                self._make_platform(id_)
+            self._plan_days(id_)
+            self._known.add(id_)
         return id_
+
+    def _plan_days(self, platform: str) -> None:
+        """From the next midnight on, a day begins for a platform and its accounts."""
+        if not self.store.is_planned(automatic.BEGIN_DAY, platform):
+            due = schedule.next_day(int(time.time()))
+            timer = self.store.add_timer(due, platform, automatic.BEGIN_DAY, platform, "")
+            heapq.heappush(self._timers, (timer.due, timer.id, timer))
+            self._timer_set.set()
 
     def _make_platform(self, id_: str) -> None:
         now = int(time.time())
@@ -309,6 +324,11 @@ ACTIONS: Final[dict[str, Callable[[Work, str], None]]] = {
     "decide_dispute": disputes.decide_by_evidence,
     "pass_dispute_deadline": disputes.pass_deadline,
     "warn_of_fraud": early_fraud_warnings.open_by_card,
+    "send_payout": payouts.send,
+    "land_payout": payouts.land,
+    "settle_topup": topups.settle,
+    automatic.BEGIN_DAY: automatic.begin_day,
+    automatic.OPEN_ACCOUNT: automatic.open_account,
     "end_discount": discounts.end,
     draft.FINALIZE: collect.advance,
     settle.RETRY: collect.retry,

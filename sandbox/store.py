@@ -296,6 +296,11 @@ class Store:
         """Whether something is still to happen."""
         return self._sql.execute("SELECT 1 FROM timers WHERE id = ?", (id_,)).fetchone() is not None
 
+    def is_planned(self, action: str, subject: str) -> bool:
+        """Whether something is to happen at a date."""
+        query = "SELECT 1 FROM timers WHERE subject = ? AND action = ? AND clock IS NOT NULL"
+        return self._sql.execute(query, (subject, action)).fetchone() is not None
+
     def first_timer(self, clock: str, until: int) -> Timer | None:
         """What is to happen next by a test clock, if it is due by then."""
         record = self._sql.execute(

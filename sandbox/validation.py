@@ -149,7 +149,7 @@ def _union(types: tuple[Any, ...]) -> Check:
         if value == "" and may_unset:
             return ""
         if isinstance(value, dict) and hashes:
-            return hashes[0](value, path)
+            return _first_fitting(hashes, value, path)
         if isinstance(value, list) and lists:
             return lists[0](value, path)
         if isinstance(value, str) and value in named:
@@ -166,6 +166,17 @@ def _union(types: tuple[Any, ...]) -> Check:
         return (hashes or lists)[0](value, path)
 
     return check
+
+
+def _first_fitting(checks: list[Check], value: Any, path: str) -> Any:
+    """An object of one of several kinds. What it lacks is said rather than what it has too much."""
+    refusals = []
+    for check in checks:
+        try:
+            return check(value, path)
+        except ApiError as refusal:
+            refusals.append(refusal)
+    raise min(refusals, key=lambda refusal: refusal.code == "parameter_unknown")
 
 
 def _enum(values: tuple[Any, ...]) -> Check:

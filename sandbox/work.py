@@ -99,7 +99,7 @@ class Work:
         row = self.rows.get(id_)
         if row is None:
             kept = self.store.row(id_)
-            if kept is None or kept.kind != kind or kept.account != (account or self.account):
+            if kept is None or kept.kind != kind or kept.account != (self.account if account is None else account):
                 raise missing_object(kind, id_, kind)
             row = Row(
                 kept.seq, kept.account, kept.kind, kept.created, kept.listed, orjson.loads(orjson.dumps(kept.body))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from sandbox import money
 from sandbox.listing import as_list
+from sandbox.payouts.schedule import new_schedule
 
 if TYPE_CHECKING:
     from sandbox.errors import Json
@@ -22,6 +23,8 @@ def platform_body(id_: str, country: str, now: int) -> Json:
     body["business_profile"]["name"] = body["settings"]["dashboard"]["display_name"] = "Sandbox platform"
     body["settings"]["card_payments"]["statement_descriptor_prefix"] = "SANDBOX"
     body["settings"]["payments"]["statement_descriptor"] = "SANDBOX PLATFORM"
+    # Of what is paid out by itself nothing could be transferred: platforms are told to do it by hand.
+    body["settings"]["payouts"]["schedule"]["interval"] = "manual"
     body["_owner"] = None
     return body
 
@@ -39,14 +42,14 @@ def account_body(id_: str, country: str, now: int, *, email: str | None) -> Json
         "created": now, "default_currency": money.country_currency(country), "details_submitted": False, "email": email,
         "external_accounts": as_list([], f"/v1/accounts/{id_}/external_accounts"),
         "future_requirements": no_requirements(), "groups": {"payments_pricing": None}, "metadata": {},
-        "payouts_enabled": False, "requirements": no_requirements(), "settings": _settings(),
+        "payouts_enabled": False, "requirements": no_requirements(), "settings": _settings(country),
         "tos_acceptance": {"date": None, "ip": None, "user_agent": None}, "type": "none",
         "_external_accounts": [], "_company": {}, "_requested": {}, "_forced_due": [], "_deadline": None,
         "_disabled": None, "_deauthorized": False, "_by_type": True,
     }  # fmt: skip
 
 
-def _settings() -> Json:
+def _settings(country: str) -> Json:
     return {
         "bacs_debit_payments": {"display_name": None, "service_user_number": None},
         "branding": {"icon": None, "logo": None, "primary_color": None, "secondary_color": None},
@@ -61,8 +64,7 @@ def _settings() -> Json:
             "statement_descriptor": None, "statement_descriptor_kana": None, "statement_descriptor_kanji": None,
         },
         "payouts": {
-            "debit_negative_balances": True, "schedule": {"delay_days": 2, "interval": "daily"},
-            "statement_descriptor": None,
+            "debit_negative_balances": True, "schedule": new_schedule(country), "statement_descriptor": None,
         },
         "sepa_debit_payments": {},
     }  # fmt: skip

@@ -9,9 +9,11 @@ from sandbox.errors import ApiError, Json, invalid, missing_object, missing_para
 from sandbox.ids import new_account_id
 from sandbox.listing import list_objects
 from sandbox.operations import Call, Operation, new_metadata, update_metadata
+from sandbox.payouts import schedule
 from sandbox.resources import requirements
 from sandbox.resources.account_bodies import account_body, no_requirements
-from sandbox.resources.bodies import bank_account_body, person_body, update_person
+from sandbox.resources.bodies import person_body, update_person
+from sandbox.resources.external_account_bodies import external_account_body
 from sandbox.work import Work, copied, visible
 
 _CONTROLLERS: Final = {
@@ -51,6 +53,8 @@ def create(call: Call) -> Json:
     body["metadata"] = new_metadata(params)
     body["controller"], body["type"] = _controller(params)
     body["_by_type"] = "controller" not in params
+    collects = body["controller"]["requirement_collection"]
+    body["settings"]["payouts"]["debit_negative_balances"] = collects == "stripe"
     for name, what in (params.get("capabilities") or {}).items():
         if what.get("requested"):
             request_capability(body, name, work.now)
@@ -117,7 +121,10 @@ def apply(call: Call, body: Json) -> None:
             body[name].update({key: value if value != "" else None for key, value in params[name].items()})
     if isinstance(params.get("settings"), dict):
         for name, values in params["settings"].items():
-            _merge(body["settings"].setdefault(name, {}), values)
+            if name == "payouts" and "schedule" in values:
+                schedule.change(body, values["schedule"], "settings[payouts][schedule]")
+            others = {key: value for key, value in values.items() if (name, key) != ("payouts", "schedule")}
+            _merge(body["settings"].setdefault(name, {}), others)
     if isinstance(params.get("company"), dict):
         _take_company(body, params["company"])
     if isinstance(params.get("individual"), dict):
@@ -137,18 +144,30 @@ def _take_individual(work: Work, body: Json, individual: Json) -> None:
     )
 
 
-def add_external_account(work: Work, body: Json, details: Any, metadata: dict[str, str] | None = None) -> Json:
-    """Give an account a bank account, by its test number or token ("btok_us_verified")."""
-    bank = bank_account_body(body, details, metadata or {})
-    bank["default_for_currency"] = True
-    for id_ in body["_external_accounts"]:
-        other = work.edit("bank_account", id_, body["id"])
-        if other["currency"] == bank["currency"]:
-            other["default_for_currency"] = False
-    work.add(bank, account=body["id"])
-    body["_external_accounts"].append(bank["id"])
+def add_external_account(
+    work: Work, body: Json, details: Any, metadata: dict[str, str] | None = None, *, is_default: bool = True
+) -> Json:
+    """Give an account a bank account or debit card, by its test number or token ("btok_us_verified").
+
+    Args:
+        is_default: whether payouts in its currency go there; the first of a currency is where they go anyway.
+    """
+    added = external_account_body(body, details, metadata or {})
+    others = [work.edit(kind_of(work, id_), id_, body["id"]) for id_ in body["_external_accounts"]]
+    others = [other for other in others if other["currency"] == added["currency"]]
+    added["default_for_currency"] = is_default or not others
+    for other in others:
+        other["default_for_currency"] = other["default_for_currency"] and not added["default_for_currency"]
+    work.add(added, account=body["id"])
+    body["_external_accounts"].append(added["id"])
     show_external_accounts(work, body)
-    return bank
+    return added
+
+
+def kind_of(work: Work, id_: str) -> str:
+    """Whether an external account, which is there, is a bank account or a card."""
+    found = work.any(id_)
+    return "" if found is None else str(found["object"])
 
 
 def show_external_accounts(work: Work, body: Json) -> None:

@@ -1,15 +1,13 @@
-"""The objects that more than one resource makes: charges (also a host's payments), refunds, persons, bank accounts."""
+"""The objects that more than one resource makes: charges (also a host's payments), refunds, persons."""
 
 from __future__ import annotations
 
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from sandbox import money
-from sandbox.errors import Json, invalid
 from sandbox.ids import new_id
 
 if TYPE_CHECKING:
+    from sandbox.errors import Json
     from sandbox.work import Work
 
 
@@ -94,41 +92,3 @@ def update_person(person: Json, params: Json) -> None:
             continue
         else:
             person[name] = None if value == "" else value
-
-
-def bank_account_body(account: Json, details: Any, metadata: dict[str, str]) -> Json:
-    """A host's bank account ("The Bank Account object"); it is not stored yet."""
-    if isinstance(details, str):
-        if not details.startswith(("btok_", "tok_")):
-            raise invalid(f"No such token: '{details}'", "external_account", "resource_missing")
-        details = {
-            "country": account["country"],
-            "currency": account["default_currency"],
-            "account_number": "000123456789",
-        }
-    number = str(details.get("account_number") or "")
-    country = str(details.get("country") or account["country"])
-    if len(number) < 4:
-        raise invalid(
-            "You must supply either a card, customer, PII data, bank account, or account legal entity to create a "
-            "token."
-        )
-    currency = money.check_currency(
-        str(details.get("currency") or money.country_currency(country) or account["default_currency"]),
-        "external_account[currency]",
-    )
-    return {
-        "id": new_id("ba"), "object": "bank_account", "account": account["id"],
-        "account_holder_name": details.get("account_holder_name"),
-        "account_holder_type": details.get("account_holder_type"), "account_type": None,
-        "available_payout_methods": ["standard"], "bank_name": "STRIPE TEST BANK", "country": country,
-        "currency": currency, "default_for_currency": True,
-        "fingerprint": sha256(number.encode()).hexdigest()[:16],
-        "future_requirements": _nothing_due(), "last4": number[-4:], "metadata": metadata,
-        "requirements": _nothing_due(), "routing_number": details.get("routing_number") or "110000000",
-        "status": "new",
-    }  # fmt: skip
-
-
-def _nothing_due() -> Json:
-    return {"currently_due": [], "errors": [], "past_due": [], "pending_verification": []}

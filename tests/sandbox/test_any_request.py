@@ -14,8 +14,10 @@ import stripe.params
 from sandbox.api import ApiApp
 from sandbox.app import SandboxApp
 from sandbox.catalogue import OPERATIONS
+from sandbox.disputes import lifecycle
+from sandbox.disputes.kinds import kind_of
 from sandbox.engine import Engine, Options
-from sandbox.resources import onboarding
+from sandbox.resources import early_fraud_warnings, onboarding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,6 +104,23 @@ async def things(api: InProcess, app: SandboxApp) -> dict[str, str]:
         "test_clock": clock["id"], "transaction": moved["id"], "payment_method": method["id"],
         "product": product["id"], "price": (await api.made("/v1/prices", product=product["id"], **priced))["id"],
         "coupon": coupon["id"], "promotion_code": code["id"], **await invoiced(api, customer["id"]),
+        **await moved_on(api, app),
+    }  # fmt: skip
+
+
+async def moved_on(api: InProcess, app: SandboxApp) -> dict[str, str]:
+    """What comes after a payment."""
+    disputed = (await api.made("/v1/payment_intents", **PAID))["latest_charge"]
+    work = app.engine.work_on(disputed)
+    assert work is not None
+    warning = early_fraud_warnings.open_(work, disputed)
+    dispute = lifecycle.open_(work, disputed, kind_of("fraudulent", "needs_response"), 1_000)
+    await app.engine.finish(work)
+    wanted = {"amount": 500, "currency": "usd"}
+    return {
+        "dispute": dispute["id"], "early_fraud_warning": warning["id"],
+        "payout": (await api.made("/v1/payouts", **wanted))["id"],
+        "topup": (await api.made("/v1/topups", **wanted))["id"],
     }  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""How money leaves for the bank: when by itself, what becomes of it on the way, and what it was made of."""
