@@ -12,6 +12,7 @@ from tortoise.migrations.schema_editor import AsyncpgSchemaEditor
 from tortoise.transactions import in_transaction
 
 from models import migrations, tortoise_config
+from services.audit.sealing import is_in_order
 from services.database import DATABASE_ERRORS, tortoise_connection
 from settings import ConfigurationError
 
@@ -54,17 +55,20 @@ async def migrate(database_url: str) -> list[str]:
 async def require_migrated(database_url: str) -> None:
     """Make sure that the database can be used as it is.
 
-    Raises: ConfigurationError that names the migrations it lacks.
+    Raises: ConfigurationError that names the migrations it lacks, or says that it was restored.
     """
     connection = await _connect(database_url)
     try:
         pending = await pending_migrations(connection)
+        in_order = bool(pending) or await is_in_order(connection)
     finally:
         await connection.close()
     if pending:
         raise ConfigurationError(
             f"DATABASE_URL: the database lacks {', '.join(pending)}; run `python manage.py migrate` first."
         )
+    if not in_order:
+        raise ConfigurationError("DATABASE_URL: the database was restored; run `python manage.py restored` first.")
 
 
 async def pending_migrations(connection: Fetching) -> list[str]:

@@ -127,6 +127,12 @@ async def newest_seal(connection: AnyConnection) -> SealFacts | None:
     return None if record is None else SealFacts.of(record)
 
 
+async def is_in_order(connection: AnyConnection) -> bool:
+    """Whether new entries come after those that are sealed, as they do unless a restore was left unsaid."""
+    sql = f"SELECT coalesce(max(last_position) < {_HORIZON}, true) FROM audit_seals"
+    return bool(await connection.fetchval(sql))
+
+
 async def measure_backlog(services: Services) -> None:
     """Say how many entries wait to be sealed, up to a hundred thousand, and for how long the first of them has."""
     record = await services.database.pool.fetchrow(_BACKLOG)
