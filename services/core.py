@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from redis.asyncio import Redis
 
+    from models.audit import AuditEntry
     from services.batching import Batcher
     from services.completion import Operations
     from services.database import Database
@@ -36,5 +37,6 @@ class Services:
     reservations: Batcher[PaymentReservation, ReservedPayment]
     settlements: Batcher[IntentSettlement, SettledPayment]
     inbox: Batcher[IncomingEvent, bool]
+    admin_reads: Batcher[AuditEntry, None]
     metrics: Metrics
     clock: Callable[[], datetime]

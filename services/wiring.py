@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from services.audit.reads import StoreEntries
 from services.batching import Batcher
 from services.circuit_breaker import CircuitBreaker
 from services.completion import Operations
@@ -128,10 +129,16 @@ async def open_services(
             "inbox", database.connect, metrics.measured("inbox", StoreEvents()), lanes=1, batch_max=settings.batch_max
         )
         stack.push_async_callback(inbox.close)
+        admin_reads = Batcher(
+            "admin_reads", database.connect, metrics.measured("admin_reads", StoreEntries()), lanes=1,
+            batch_max=settings.batch_max,
+        )  # fmt: skip
+        stack.push_async_callback(admin_reads.close)
         yield Services(
             settings=settings, database=database, redis=redis, stripe=stripe,
             operations=Operations(
                 operation_kinds(), lease_s=settings.lease_s, duplicate_wait_s=settings.duplicate_wait_s
             ),
-            live=live, reservations=reservations, settlements=settlements, inbox=inbox, metrics=metrics, clock=clock,
+            live=live, reservations=reservations, settlements=settlements, inbox=inbox, admin_reads=admin_reads,
+            metrics=metrics, clock=clock,
         )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from graphql import ExecutionResult
+from graphql import ExecutionResult, GraphQLError
 from graphql.execution import create_source_event_stream, execute_root_selection_set, execute_subscription_event
 from strawberry.execution import optimized_is_awaitable
 
@@ -32,6 +32,19 @@ class ContextFactory(Protocol):
         """A fresh context: its loaders remember what they have read."""
 
 
+class Watch(Protocol):
+    """Sees the answers to some viewers, and records them, before they are given."""
+
+    def concerns(self, viewer: Viewer | None, /) -> bool:
+        """Whether answers to this viewer are watched."""
+
+    def watching(self, base: type[Executor[Any]], /) -> type[Executor[Any]]:
+        """The executor for their operations."""
+
+    async def record(self, executor: Executor[Any], operation: Operation, result: ExecutionResult, /) -> None:
+        """Record what such an executor answers; where that fails, nothing is answered."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who asks, and in which language."""
@@ -51,9 +64,13 @@ class SubscriptionFailed(Exception):
 class Execution:
     """Runs operations on a schema."""
 
-    def __init__(self, schema: strawberry.Schema, settings: Settings, new_context: ContextFactory) -> None:
+    def __init__(
+        self, schema: strawberry.Schema, settings: Settings, new_context: ContextFactory, watch: Watch | None = None
+    ) -> None:
         self._schema = schema._schema  # noqa: SLF001 - Strawberry has no public name for it
         self._executor_class: type[Executor[Any]] = schema.execution_context_class
+        self._watch = watch
+        self._watching_class = self._executor_class if watch is None else watch.watching(self._executor_class)
         self._settings = settings
         self._new_context = new_context
         self._documents = Documents(self._schema, settings)
@@ -76,8 +93,15 @@ class Execution:
 
         Raises: RequestRefused where the variables do not fit.
         """
-        result = execute_root_selection_set(self._executor(operation, parameters, caller))
-        return response(result if isinstance(result, ExecutionResult) else await result, operation)
+        executor = self._executor(operation, parameters, caller)
+        result = execute_root_selection_set(executor)
+        if not isinstance(result, ExecutionResult):
+            result = await result
+        try:
+            await self._record(executor, operation, caller, result)
+        except Exception as error:  # noqa: BLE001 - what cannot be recorded is not answered: masked as any error is
+            result = ExecutionResult(None, [GraphQLError("This was not recorded.", original_error=error)])
+        return response(result, operation)
 
     async def subscribe(
         self, operation: Operation, parameters: Parameters, caller: Caller
@@ -95,7 +119,8 @@ class Execution:
         return self._answers(executor, source, operation, caller)
 
     def _executor(self, operation: Operation, parameters: Parameters, caller: Caller) -> Executor[Any]:
-        executor = self._executor_class.build(
+        executor_class = self._watching_class if self._is_watched(caller) else self._executor_class
+        executor = executor_class.build(
             self._schema,
             operation.document,
             context_value=self._new_context(caller.viewer, caller.accept_language),
@@ -119,11 +144,23 @@ class Execution:
                 # Loaders of an earlier event would answer with the state of that time.
                 each.context_value = self._new_context(caller.viewer, caller.accept_language)
                 result = execute_subscription_event(each)
-                yield response(result if isinstance(result, ExecutionResult) else await result, operation)
+                if not isinstance(result, ExecutionResult):
+                    result = await result
+                await self._record(each, operation, caller, result)
+                yield response(result, operation)
         finally:
             close = getattr(events, "aclose", None)
             if close is not None:
                 await close()
+
+    def _is_watched(self, caller: Caller) -> bool:
+        return self._watch is not None and self._watch.concerns(caller.viewer)
+
+    async def _record(
+        self, executor: Executor[Any], operation: Operation, caller: Caller, result: ExecutionResult
+    ) -> None:
+        if self._watch is not None and self._watch.concerns(caller.viewer):
+            await self._watch.record(executor, operation, result)
 
 
 def response(result: ExecutionResult, operation: Operation) -> dict[str, Any]:

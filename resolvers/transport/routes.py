@@ -8,6 +8,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, WebSocketRoute
 
+from resolvers.admin_reads import AdminReads
 from resolvers.transport.endpoint import GraphQLEndpoint
 from resolvers.transport.execution import Execution
 from resolvers.transport.graphiql_page import Graphiql
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     import strawberry
     from starlette.routing import BaseRoute
 
-    from resolvers.transport.execution import ContextFactory
+    from resolvers.transport.execution import ContextFactory, Watch
     from services.authentication import Authenticator
     from services.core import Services
     from services.viewer import Viewer
@@ -44,7 +45,10 @@ def graphql_routes(
     def new_context(viewer: Viewer | None, accept_language: str | None) -> Context:
         return new_paydesk_context(services, viewer, accept_language=accept_language)
 
-    return transport_routes(schema, services.settings, authenticator, new_context, sockets=sockets, tokens=tokens)
+    return transport_routes(
+        schema, services.settings, authenticator, new_context, sockets=sockets, tokens=tokens,
+        watch=AdminReads(services),
+    )  # fmt: skip
 
 
 def transport_routes(
@@ -55,6 +59,7 @@ def transport_routes(
     *,
     sockets: Sockets | None = None,
     tokens: Mapping[str, str] | None = None,
+    watch: Watch | None = None,
 ) -> list[BaseRoute]:
     """GraphQL for any schema.
 
@@ -62,8 +67,9 @@ def transport_routes(
         new_context: makes `info.context` from the viewer and the `Accept-Language` header.
         sockets: the registry of open websockets, to be closed when the server stops.
         tokens: ready-made tokens by role that GraphiQL on this machine fills in; for development.
+        watch: records what some viewers are answered.
     """
-    execution = Execution(schema, settings, new_context)
+    execution = Execution(schema, settings, new_context, watch)
     graphiql = Graphiql(path=PATH, tokens=tokens or {}) if settings.graphiql else None
     endpoint = GraphQLEndpoint(execution, authenticator, body_limit=settings.body_limit, graphiql=graphiql)
     limits = SocketLimits(

@@ -12,6 +12,7 @@ import pytest
 
 from resolvers.api import build_schema
 from schema.context import Context, new_context
+from services.audit.reads import StoreEntries
 from services.batching import Batcher
 from services.completion import Operations
 from services.core import Services
@@ -123,14 +124,16 @@ async def api(database: Database, schema: strawberry.Schema) -> AsyncIterator[Ap
         reservations = Batcher("reservations", database.connect, ReservePayments(settings), **lanes)
         settlements = Batcher("settlements", database.connect, SettleIntents(settings, _now), **lanes)
         inbox = Batcher("inbox", database.connect, StoreEvents(), **lanes)
-        for batcher in (reservations, settlements, inbox):
+        admin_reads = Batcher("admin_reads", database.connect, StoreEntries(), **lanes)
+        for batcher in (reservations, settlements, inbox, admin_reads):
             stack.push_async_callback(batcher.close)
         stand_in: Any = NoStripe()
         redis: Any = None
         services = Services(
             settings=settings, database=watched, redis=redis, stripe=stand_in,
             operations=Operations(operation_kinds(), lease_s=45, duplicate_wait_s=1), live=live,
-            reservations=reservations, settlements=settlements, inbox=inbox, metrics=Metrics(), clock=_now,
+            reservations=reservations, settlements=settlements, inbox=inbox, admin_reads=admin_reads,
+            metrics=Metrics(), clock=_now,
         )  # fmt: skip
         yield Api(schema, services, statements)
 

@@ -94,7 +94,7 @@ async def services(database: Database, clock: Clock) -> AsyncIterator[Services]:
     yield Services(
         settings=settings, database=database, redis=unused, stripe=gateway,
         operations=Operations([], lease_s=45, duplicate_wait_s=1), live=live, reservations=unused, settlements=unused,
-        inbox=inbox, metrics=Metrics(), clock=clock,
+        inbox=inbox, admin_reads=unused, metrics=Metrics(), clock=clock,
     )  # fmt: skip
     await inbox.close()
     await gateway.close()
