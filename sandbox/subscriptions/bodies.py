@@ -19,6 +19,7 @@ ENDED: Final = frozenset({"canceled", "incomplete_expired"})
 # Subscriptions for which periods go by.
 RUNNING: Final = frozenset({"trialing", "active", "past_due", "unpaid"})
 INCOMPLETE_S: Final = 23 * 3_600
+_LATEST: Final = 7_258_118_400  # The year 2200.
 
 
 def new_subscription(work: Work, customer: str, currency: str, now: int) -> Json:
@@ -167,9 +168,19 @@ def default_method(work: Work, subscription: Json) -> str | None:
     return str(method) if method is not None else None
 
 
+def moment(value: int, param: str) -> int:
+    """A time that a request names, in seconds since the epoch.
+
+    Raises: ApiError for one that no calendar has.
+    """
+    if not 0 <= value <= _LATEST:
+        raise invalid("Invalid timestamp: must be an integer Unix timestamp in seconds.", param)
+    return value
+
+
 def not_built_in(params: Json, *names: str) -> None:
     """Refuse parameters of Stripe's that the sandbox does not have."""
     for name in names:
         value: Any = params.get(name)
-        if value not in (None, "", [], {}):
+        if value not in (None, "", [], {}, False):
             raise invalid(f"The parameter `{name}` is not built into the sandbox.", name)

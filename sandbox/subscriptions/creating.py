@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sandbox.subscriptions.charges import Charge
     from sandbox.work import Work
 
+_TRIAL_DAYS: Final = 730
 _RANGES: Final = {"day_of_month": (1, 31), "hour": (0, 23), "minute": (0, 59), "month": (1, 12), "second": (0, 59)}
 
 
@@ -157,7 +158,7 @@ def _cancel_at(params: Json, now: int) -> int | None:
     wanted = params.get("cancel_at")
     if not isinstance(wanted, int):
         return None
-    if wanted <= now:
+    if bodies.moment(wanted, "cancel_at") <= now:
         raise invalid("`cancel_at` must be in the future.", "cancel_at")
     return wanted
 
@@ -170,11 +171,12 @@ def _trial_end(subscription: Json, params: Json, now: int) -> int | None:
         known = [item["price"]["recurring"]["trial_period_days"] for item in bodies.items_of(subscription)]
         days = max((found for found in known if found), default=None) if days is None else days
     if days is not None:
-        if days < 0:
-            raise invalid("This value must be greater than or equal to 0.", "trial_period_days")
+        if not 0 <= days <= _TRIAL_DAYS:
+            word = "greater than or equal to 0" if days < 0 else f"less than or equal to {_TRIAL_DAYS}"
+            raise invalid(f"This value must be {word}.", "trial_period_days", "parameter_invalid_integer")
         return now + days * periods.DAY_S if days else None
     end = params.get("trial_end")
-    return None if end in (None, "now") else int(str(end))
+    return None if end in (None, "now") else bodies.moment(int(str(end)), "trial_end")
 
 
 def _anchor(subscription: Json, params: Json, start: int) -> int | None:
@@ -188,7 +190,7 @@ def _anchor(subscription: Json, params: Json, start: int) -> int | None:
     wanted = params.get("billing_cycle_anchor")
     if wanted is None:
         return None
-    if wanted < start:
+    if bodies.moment(wanted, "billing_cycle_anchor") < start:
         raise invalid(
             "`billing_cycle_anchor` must be in the future, and not before the trial's end.", "billing_cycle_anchor"
         )
@@ -219,7 +221,7 @@ def _backdated(work: Work, subscription: Json, params: Json, now: int, behavior:
     start = params.get("backdate_start_date")
     if start is None:
         return []
-    if start > now:
+    if bodies.moment(start, "backdate_start_date") > now:
         raise invalid("`backdate_start_date` must be in the past.", "backdate_start_date")
     subscription["start_date"] = start
     if behavior == "none" or start == now:

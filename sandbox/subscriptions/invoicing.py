@@ -96,7 +96,8 @@ def _span(wanted: Json | None, subscription: Json, default: tuple[int, int]) -> 
     starts = [item["current_period_start"] for item in bodies.items_of(subscription)]
     known = {"now": default[0], "max_item_period_start": max(starts), "min_item_period_end": default[1]}
     start = wanted["start"].get("timestamp") or known.get(wanted["start"]["type"], default[0])
-    return start, wanted["end"].get("timestamp") or known.get(wanted["end"]["type"], default[1])
+    end = wanted["end"].get("timestamp") or known.get(wanted["end"]["type"], default[1])
+    return bodies.moment(start, "add_invoice_items"), bodies.moment(end, "add_invoice_items")
 
 
 def pay_in_an_hour(work: Work, invoice: Json) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sandbox.work import Work
 
 _LIVE: Final = ("not_started", "active")
+_LONGEST: Final = 1_000
 _NOT_BUILT_IN: Final = ("automatic_tax", "billing_thresholds", "default_tax_rates")
 
 
@@ -60,7 +61,7 @@ def create(work: Work, params: Json, *, api_version: str) -> Json:
             raise missing_param(name)
     work.get("customer", params["customer"], "customer")
     now = clocks.enter(work, params["customer"])
-    start = now if params["start_date"] == "now" else int(params["start_date"])
+    start = _moment(params["start_date"], now, "start_date")
     mode = creating.billing_mode(params.get("billing_mode") or {"type": "flexible"}, now)
     schedule = _new(work, params["customer"], params, mode)
     _set_defaults(schedule, params.get("default_settings"))
@@ -133,7 +134,7 @@ def _replace_phases(work: Work, schedule: Json, subscription: Json | None, param
     current = schedule["current_phase"]
     if current is None:
         given = params["phases"][0].get("start_date", schedule["phases"][0]["start_date"])
-        start = work.now if given == "now" else int(given)
+        start = _moment(given, work.now, "phases[0][start_date]")
         schedule["phases"] = _phases(work, params["phases"], start, None)
         return
     past = [phase for phase in schedule["phases"] if phase["end_date"] <= current["start_date"]]
@@ -359,14 +360,24 @@ def _end_of(work: Work, entry: Json, start: int, price: Json, param: str, subscr
     if entry.get("end_date") is not None and entry.get("duration"):
         raise invalid("You may only specify one of these parameters: duration, end_date.", f"{param}[end_date]")
     if entry.get("end_date") is not None:
-        end = work.now if entry["end_date"] == "now" else int(entry["end_date"])
+        end = _moment(entry["end_date"], work.now, f"{param}[end_date]")
         if end <= start and entry["end_date"] != "now":
             raise invalid("The end date of a phase must be after its start date.", f"{param}[end_date]")
         return end
     wanted = entry.get("duration") or price["recurring"]
-    cycle = Cycle(wanted["interval"], wanted.get("interval_count") or 1)
+    cycle = Cycle(wanted["interval"], _count(wanted, f"{param}[duration][interval_count]"))
     anchor = bodies.anchor_of(subscription) if subscription is not None else Anchor(start)
     # A phase that begins with a period ends with one, even where months are short.
-    if periods.period_at(anchor, cycle, start)[0] == start:
-        return periods.after(anchor, cycle, start)
-    return periods.add(start, cycle)
+    aligned = periods.period_at(anchor, cycle, start)[0] == start
+    return bodies.moment(periods.after(anchor, cycle, start) if aligned else periods.add(start, cycle), param)
+
+
+def _count(duration: Json, param: str) -> int:
+    count = 1 if duration.get("interval_count") is None else int(duration["interval_count"])
+    if not 1 <= count <= _LONGEST:
+        raise invalid(f"This value must be between 1 and {_LONGEST}.", param, "parameter_invalid_integer")
+    return count
+
+
+def _moment(value: Any, now: int, param: str) -> int:
+    return now if value == "now" else bodies.moment(int(value), param)

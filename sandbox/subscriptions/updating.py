@@ -43,7 +43,7 @@ def update(work: Work, subscription: Json, params: Json) -> None:
     bodies.not_built_in(params, "trial_from_plan")
     settings.apply(work, subscription, params)
     _set_discounts(work, subscription, params)
-    _set_pause(subscription, params)
+    _set_pause(work, subscription, params)
     wanted = change_of(work, subscription, params)
     behavior = params.get("payment_behavior") or "allow_incomplete"
     is_tentative = behavior == "pending_if_incomplete"
@@ -122,7 +122,8 @@ def change_of(work: Work, subscription: Json, params: Json) -> Change:
     refuse_both(params, *_CANCELS)
     end: Any = params.get("trial_end")
     return Change(
-        items=params.get("items"), trial_end=int(end) if end not in (None, "now") else end,
+        items=params.get("items"),
+        trial_end=bodies.moment(int(end), "trial_end") if end not in (None, "now") else end,
         anchor=(params.get("billing_cycle_anchor") or {}).get("type"),
         behavior=params.get("proration_behavior") or "create_prorations", at=params.get("proration_date"),
         cancel_at=_set_cancellation(work, subscription, params),
@@ -142,7 +143,7 @@ def _set_cancellation(work: Work, subscription: Json, params: Json) -> int | str
     ends = [int(item["current_period_end"]) for item in bodies.items_of(subscription)]
     named = {"min_period_end": min(ends), "max_period_end": max(ends), "max_billed_until": max(ends)}
     stop = min(ends) if at_end else named.get(str(at), at)
-    if not isinstance(stop, int) or stop <= work.now:
+    if not isinstance(stop, int) or bodies.moment(stop, "cancel_at") <= work.now:
         raise invalid("`cancel_at` must be in the future.", "cancel_at")
     subscription.update(cancel_at=stop, cancel_at_period_end=bool(at_end), canceled_at=work.now)
     subscription["cancellation_details"]["reason"] = "cancellation_requested"
@@ -165,13 +166,17 @@ def _set_discounts(work: Work, subscription: Json, params: Json) -> None:
     subscription["discounts"] = kept
 
 
-def _set_pause(subscription: Json, params: Json) -> None:
+def _set_pause(work: Work, subscription: Json, params: Json) -> None:
     if "pause_collection" not in params:
         return
     wanted = params["pause_collection"]
-    subscription["pause_collection"] = (
-        {"behavior": wanted["behavior"], "resumes_at": wanted.get("resumes_at")} if wanted else None
-    )
+    if not wanted:
+        subscription["pause_collection"] = None
+        return
+    resumes_at = wanted.get("resumes_at")
+    if resumes_at is not None and bodies.moment(resumes_at, "pause_collection[resumes_at]") <= work.now:
+        raise invalid("`resumes_at` must be in the future.", "pause_collection[resumes_at]")
+    subscription["pause_collection"] = {"behavior": wanted["behavior"], "resumes_at": resumes_at}
 
 
 def _settle(
