@@ -70,7 +70,7 @@ def finalize_by_itself(work: Work, invoice: Json) -> bool:
         before = copied(invoice)
         reason = error.body("")["error"]
         invoice.update(status="draft", auto_advance=False)
-        invoice["last_finalization_error"] = {name: reason[name] for name in ("code", "message", "type")}
+        invoice["last_finalization_error"] = {name: reason.get(name) for name in ("code", "message", "type")}
         work.emit_updated("invoice.updated", invoice, before)
         work.emit("invoice.finalization_failed", invoice)
         return False
