@@ -111,6 +111,12 @@ def intent_needs_action(work: Work, intent: Json) -> None:
         work.emit("invoice.payment_action_required", invoice)
 
 
+def intent_processing(work: Work, intent: Json) -> None:
+    """A bank has yet to answer a debit; what the invoice is for begins meanwhile."""
+    if intent.get("_invoice") is not None:
+        lifecycle.invoice_processing(work, work.get("invoice", intent["_invoice"]))
+
+
 def under_way(work: Work, invoice: Json) -> None:
     """An attempt has begun that is not decided yet."""
     before = copied(invoice)

@@ -177,6 +177,7 @@ def _start_processing(work: Work, intent: Json, method: Json, test: TestMethod) 
     intent["latest_charge"], intent["status"] = charge["id"], "processing"
     work.emit("charge.pending", charge)
     work.emit("payment_intent.processing", intent)
+    settle.intent_processing(work, intent)
     if test.settles != "stays":
         work.later("settle_intent", intent["id"])
 

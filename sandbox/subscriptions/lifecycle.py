@@ -44,6 +44,17 @@ def invoice_paid(work: Work, invoice: Json) -> None:
             work.emit("customer.subscription.resumed", subscription)
 
 
+def invoice_processing(work: Work, invoice: Json) -> None:
+    """A bank has yet to answer a debit that pays an invoice: a subscription that waits for it begins meanwhile."""
+    subscription = _subscription(work, invoice)
+    if subscription is None or subscription["status"] != "incomplete":
+        return
+    with clocks.time_of(work, subscription["customer"]):
+        before = copied(subscription)
+        begin(work, subscription)
+        _store(work, subscription, before)
+
+
 def invoice_failed(work: Work, invoice: Json, *, exhausted: bool, then: str = "cancel") -> None:
     """An attempt to collect an invoice failed, or needs the guest.
 

@@ -425,6 +425,17 @@ async def test_a_debit_that_is_under_way_makes_it_active(stripe_api):
     sub = await subscribe(stripe_api, customer, await price(stripe_api))
     assert (sub.status, sub.latest_invoice.status) == ("active", "open")
 
+    customer = await payer(stripe_api, None)
+    later = await subscribe(stripe_api, customer, await price(stripe_api), payment_behavior="default_incomplete")
+    assert later.status == "incomplete"
+    intent = await intent_of(stripe_api, later.latest_invoice.id)
+    await stripe_api.v1.payment_intents.confirm_async(
+        intent.id, {"payment_method": "pm_usBankAccount_processing", "return_url": "https://example.com"}
+    )
+    assert (await fetch(stripe_api, later)).status == "active"
+    await stripe_api.control("POST", f"payment_intents/{intent.id}/settle", outcome="failure")
+    assert (await fetch(stripe_api, later)).status == "past_due"
+
 
 @pytest.mark.parametrize(
     ("params", "message", "param"),
