@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
 
 from models.base import new_id
 from models.operations import OperationStep
@@ -11,7 +10,7 @@ from models.sets import insert_rows
 from models.subscriptions import BillingSubscription, BillingSubscriptionStatus
 from models.users import User
 from services.changes import ChangeSet
-from services.customers import ensure_customer, forget_customer, is_customer_gone
+from services.customers import customer_in, ensure_customer, forget_customer, is_customer_gone
 from services.errors import InvalidState
 from services.lookups import find_made
 from services.operations import (
@@ -145,14 +144,14 @@ class CreateSubscription:
         if refusal is not None and is_customer_gone(refusal.error):
             step = await OperationStep.filter(operation_id=operation.id).order_by("-id").first()
             if step is not None:
-                await forget_customer(services, subscription.user_id, _customer_in(step))
+                await forget_customer(services, subscription.user_id, customer_in(step))
         await _call_off(services, operation, answers, error)
 
     async def find(self, services: Services, operation: Operation, step: OperationStep) -> dict[str, Any] | None:
         """The subscription among those of the customer; the steps before it change nothing when done again."""
         if step.step != CREATE:
             return None
-        made = list_subscriptions(customer=_customer_in(step))
+        made = list_subscriptions(customer=customer_in(step))
         return await find_made(services, made, subscription_id=str(operation.subject_id))
 
 
@@ -177,8 +176,3 @@ async def _call_off(services: Services, operation: Operation, answers: Answers, 
         await record_answers(connection, [(operation.id, step, answer) for step, answer in answers.by_step.items()])
         await finish(connection, [operation.id], errors={operation.id: error})
     services.live.wake()
-
-
-def _customer_in(step: OperationStep) -> str:
-    """The customer that a stored request names: the guest's own may be another by now."""
-    return parse_qs(step.body)["customer"][0]
