@@ -54,6 +54,7 @@ class MethodsNow:
     """A guest's attached methods, the default first, then the newest."""
 
     methods: Sequence[SavedPaymentMethod]
+
     @property
     def heir(self) -> SavedPaymentMethod | None:
         """The method that should become the default: the newest where there are some and none is."""
