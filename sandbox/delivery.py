@@ -78,10 +78,10 @@ class Deliveries:
         timeout = None
         if self._heap and not self.is_paused:
             timeout = max(0.0, self._heap[0][0] - time.time())
-        try:
-            await asyncio.wait_for(self._changed.wait(), timeout)
-        except TimeoutError:
-            return
+        # Not wait_for, which loses the end of the sandbox where that comes together with a delivery.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._changed.wait()
 
     def _next(self) -> Delivery | None:
         if self.is_paused or not self._heap or self._heap[0][0] > time.time():

@@ -222,8 +222,10 @@ class Engine:
             while self._timers and self._timers[0][0] <= time.time():
                 await self._ring(heapq.heappop(self._timers)[2])
             timeout = self._timers[0][0] - time.time() if self._timers else None
+            # Not wait_for, which loses the end of the sandbox where that comes together with a timer.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._timer_set.wait(), timeout)
+                async with asyncio.timeout(timeout):
+                    await self._timer_set.wait()
 
     async def _ring(self, timer: Timer) -> None:
         if timer.action == clocks.START:
