@@ -119,7 +119,8 @@ class Execution:
         return self._answers(executor, source, operation, caller)
 
     def _executor(self, operation: Operation, parameters: Parameters, caller: Caller) -> Executor[Any]:
-        executor_class = self._watching_class if self._is_watched(caller) else self._executor_class
+        is_watched = self._watch is not None and self._watch.concerns(caller.viewer)
+        executor_class = self._watching_class if is_watched else self._executor_class
         executor = executor_class.build(
             self._schema,
             operation.document,
@@ -152,9 +153,6 @@ class Execution:
             close = getattr(events, "aclose", None)
             if close is not None:
                 await close()
-
-    def _is_watched(self, caller: Caller) -> bool:
-        return self._watch is not None and self._watch.concerns(caller.viewer)
 
     async def _record(
         self, executor: Executor[Any], operation: Operation, caller: Caller, result: ExecutionResult
