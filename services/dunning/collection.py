@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 import structlog
 
@@ -38,40 +39,45 @@ AND i.status = 'OPEN' AND NOT EXISTS (
 AND NOT EXISTS (SELECT FROM payments p WHERE p.invoice_id = i.id AND p.status = 'PROCESSING')
 """
 _LIVE: Final = "AND s.status NOT IN ('CANCELED', 'INCOMPLETE_EXPIRED')"
-_WHICH: Final = "SELECT d.invoice_id, d.subscription_id"
+_WHICH: Final = "SELECT d.id AS key, d.invoice_id, d.subscription_id"
+_PAGE: Final = "AND d.id > $2 ORDER BY d.id LIMIT $1"
 
 # Stripe's own retries may be days away, but nothing of ours begins before they are off.
 _TO_STOP: Final = f"""
 {_WHICH} {_OURS} {_LIVE} AND i.status = 'OPEN' AND (i.auto_advance OR i.next_payment_attempt IS NOT NULL)
 AND NOT EXISTS (SELECT FROM operations o WHERE o.status = 'RUNNING' AND o.subject_id = i.id AND o.kind = 'stop_retries')
-ORDER BY d.id LIMIT $1
+{_PAGE}
 """
 _DUE: Final = f"""
-{_WHICH} {_OURS} {_LIVE} {_RESTS} AND d.next_attempt_at <= $2
-AND NOT i.auto_advance AND i.next_payment_attempt IS NULL ORDER BY d.next_attempt_at LIMIT $1
+{_WHICH} {_OURS} {_LIVE} {_RESTS} AND d.next_attempt_at <= $3
+AND NOT i.auto_advance AND i.next_payment_attempt IS NULL {_PAGE}
 """
 _OVER: Final = f"""
-{_WHICH} {_OURS} {_LIVE} {_RESTS} AND d.next_attempt_at IS NULL AND d.ends_at <= $2 ORDER BY d.ends_at LIMIT $1
+{_WHICH} {_OURS} {_LIVE} {_RESTS} AND d.next_attempt_at IS NULL AND d.ends_at <= $3 {_PAGE}
 """
 _PAID_AFTER_ALL: Final = """
-SELECT DISTINCT d.subscription_id FROM dunnings d JOIN invoices i ON i.id = d.invoice_id
+SELECT DISTINCT d.subscription_id AS key, d.subscription_id FROM dunnings d JOIN invoices i ON i.id = d.invoice_id
 JOIN subscriptions s ON s.id = d.subscription_id
 WHERE d.status = 'EXHAUSTED' AND d.ended_as = 'unpaid' AND i.status <> 'OPEN'
 AND s.status NOT IN ('CANCELED', 'INCOMPLETE_EXPIRED')
 AND NOT EXISTS (SELECT FROM dunnings o JOIN invoices j ON j.id = o.invoice_id
     WHERE o.subscription_id = s.id AND o.status = 'EXHAUSTED' AND o.ended_as = 'unpaid' AND j.status = 'OPEN')
-LIMIT $1
+AND d.subscription_id > $2 ORDER BY d.subscription_id LIMIT $1
 """
 _POINTLESS: Final = f"""
 {_WHICH} FROM dunnings d JOIN subscriptions s ON s.id = d.subscription_id
-WHERE d.status = 'TRYING' AND s.status IN ('CANCELED', 'INCOMPLETE_EXPIRED') LIMIT $1
+WHERE d.status = 'TRYING' AND s.status IN ('CANCELED', 'INCOMPLETE_EXPIRED') {_PAGE}
 """
 
 
 async def collect(services: Services, *, limit: int = 200) -> int:
     """Take over from Stripe, make the tries that are due, end what is over, and lift what was paid after all.
 
-    Each invoice is by itself: neither a refusal nor a bug with one keeps the others waiting.
+    Each invoice is by itself: neither a refusal nor a bug with one keeps the others waiting. They are taken page by
+    page, each once, so that any number of those that come to nothing leaves nobody out.
+
+    Args:
+        limit: how many make a page.
 
     Returns: how many were due for any of that.
     """
@@ -81,10 +87,13 @@ async def collect(services: Services, *, limit: int = 200) -> int:
         (_POINTLESS, (), _close), (_TO_STOP, (), _stop), (_DUE, (now,), _try), (_OVER, (now,), _end),
         (_PAID_AFTER_ALL, (), _lift),
     ):  # fmt: skip
-        found = await services.database.pool.fetch(query, limit, *values)
-        room = asyncio.Semaphore(_AT_ONCE)
-        await asyncio.gather(*(_alone(services, room, act, record) for record in found))
-        done += len(found)
+        after: UUID | None = UUID(int=0)
+        while after is not None:
+            found = await services.database.pool.fetch(query, limit, after, *values)
+            room = asyncio.Semaphore(_AT_ONCE)
+            await asyncio.gather(*(_alone(services, room, act, record) for record in found))
+            done += len(found)
+            after = found[-1]["key"] if len(found) == limit else None
     return done
 
 

@@ -13,6 +13,7 @@ from models.subscriptions import BillingSubscriptionStatus
 from services.dunning.collection import collect
 from tests.services.dunning.conftest import Debtor, in_debt, with_settings
 from tests.support.billing import DAY
+from tests.support.rows import add_dunning, add_invoice, add_plan, add_subscription, add_user
 
 if TYPE_CHECKING:
     from services.core import Services
@@ -53,6 +54,24 @@ async def test_a_retry_that_is_paid_ends_it(debtor: Debtor) -> None:
     assert (await debtor.invoice()).status is InvoiceStatus.PAID
     assert await debtor.told() == ["failed", "failed", "recovered"]
     await debtor.rests()
+
+
+async def test_one_that_always_fails_does_not_keep_the_next_page_waiting(debtor: Debtor) -> None:
+    async with debtor.services.database.transaction() as connection:
+        other = await add_user(connection)
+        price = await add_plan(connection)
+        lost = await add_invoice(
+            connection, await add_subscription(connection, other, price), auto_advance=False, attempt_count=1
+        )
+        await add_dunning(connection, lost, next_attempt_at=debtor.guest.clock())
+    dunning = await debtor.renewal_fails()
+    await collect(debtor.services)
+    await debtor.behaves_as("pm_card_visa")
+    await debtor.guest.let_pass(2 * DAY)
+    assert dunning.next_attempt_at is not None
+    await collect(debtor.services, limit=1)
+    assert (await debtor.invoice()).status is InvoiceStatus.PAID
+    assert (await Dunning.get(invoice_id=lost.id)).retries == 0
 
 
 async def test_a_job_that_was_away_makes_one_try_and_goes_on_from_there(debtor: Debtor) -> None:
