@@ -64,11 +64,12 @@ def refund(work: Work, fee_id: str, amount: int, metadata: dict[str, str] | None
             f"({money.shown(left, currency)})", "amount",
         )  # fmt: skip
     id_ = new_id("fr")
-    settled_in = own(work, work.platform)["default_currency"]
+    settled = work.get("balance_transaction", fee["balance_transaction"], account=work.platform)
+    returned = money.share(settled["amount"], fee["amount_refunded"], amount, fee["amount"])
     movement = balance_transactions.post(
-        work, work.platform, "application_fee_refund", -money.convert(amount, currency, settled_in), settled_in, id_,
+        work, work.platform, "application_fee_refund", -returned, settled["currency"], id_,
         description=f"REFUND FOR APPLICATION FEE ({fee_id})",
-        exchange_rate=balance_transactions.rate(currency, settled_in),
+        exchange_rate=balance_transactions.rate(currency, settled["currency"]),
     )  # fmt: skip
     body = work.add(
         {
@@ -112,11 +113,17 @@ def credit_host(work: Work, fee_refund: Json) -> None:
     host, currency = fee["account"], fee["currency"]
     settled_in = own(work, host)["default_currency"]
     balance_transactions.post(
-        work, host, "adjustment", money.convert(fee_refund["amount"], currency, settled_in), settled_in,
-        fee_refund["id"],
+        work, host, "adjustment", hosts_share(work, fee_refund), settled_in, fee_refund["id"],
         description=f"Refund of application fee ({fee['id']})",
         exchange_rate=balance_transactions.rate(currency, settled_in),
     )  # fmt: skip
+
+
+def hosts_share(work: Work, fee_refund: Json) -> int:
+    """What a host gets back of a fee, in the currency that it settles in; all parts add up to what was kept."""
+    fee = work.get("application_fee", fee_refund["fee"], account=work.platform)
+    kept = money.convert(fee["amount"], fee["currency"], own(work, fee["account"])["default_currency"])
+    return money.share(kept, fee["amount_refunded"] - fee_refund["amount"], fee_refund["amount"], fee["amount"])
 
 
 def _refund(call: Call) -> Json:

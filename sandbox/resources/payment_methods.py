@@ -23,8 +23,7 @@ def create(call: Call) -> Json:
     """ "Create a PaymentMethod" from a test number or token."""
     work, params = call.work, call.params
     if call.given("payment_method"):
-        source = work.get("payment_method", params["payment_method"], account=work.platform)
-        return _announced(work, {**copied(source), "id": new_id("pm"), "created": work.now, "customer": None})
+        return _announced(work, _clone(call))
     type_ = params.get("type")
     if type_ is None:
         raise missing_param("type")
@@ -45,6 +44,38 @@ def create(call: Call) -> Json:
     if params.get("allow_redisplay"):
         body["allow_redisplay"] = params["allow_redisplay"]
     return _announced(work, body)
+
+
+def _clone(call: Call) -> Json:
+    """A platform's payment method, for one of its accounts ("Clone PaymentMethods across accounts").
+
+    It can be used once there, unless it is attached to a customer of that account; one that is no customer's of the
+    platform is used up by it.
+    """
+    work, customer = call.work, call.given("customer")
+    if work.account == work.platform:
+        raise invalid("A PaymentMethod is shared with a connected account, in Stripe-Account.", "payment_method")
+    source = work.get("payment_method", call.params["payment_method"], "payment_method", account=work.platform)
+    if source["customer"] is not None and customer is None:
+        raise invalid(
+            f"The PaymentMethod {source['id']} belongs to a Customer. Please include the Customer in the `customer` "
+            "parameter.", "customer", "parameter_missing",
+        )  # fmt: skip
+    if customer is not None and customer != source["customer"]:
+        raise invalid(
+            f"The customer does not have a payment method with the ID {source['id']}. The payment method must be "
+            "attached to the customer.", "payment_method", "resource_missing",
+        )  # fmt: skip
+    if source.get("_used") and source["customer"] is None:
+        raise invalid(
+            "This PaymentMethod was previously used without being attached to a Customer or was detached from a "
+            "Customer, and may not be used again."
+        )
+    if source["customer"] is None:
+        work.edit("payment_method", source["id"], work.platform)["_used"] = True
+    body = {**copied(source), "id": new_id("pm"), "created": work.now, "customer": None}
+    body["metadata"] = new_metadata(call.params)
+    return body
 
 
 def _announced(work: Work, body: Json) -> Json:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from sandbox import money
 from sandbox.errors import Json, invalid
-from sandbox.resources.accounts import payable
+from sandbox.resources.accounts import own, payable
 
 if TYPE_CHECKING:
     from sandbox.work import Work
@@ -33,10 +33,20 @@ def check_suffix(intent: Json) -> None:
         )  # fmt: skip
 
 
+def _check_chargeable(account: Json) -> None:
+    # Standard accounts of the older way can be charged on before they have been onboarded.
+    if not account["charges_enabled"] and not (account["_by_type"] and account["type"] == "standard"):
+        raise invalid(
+            "Your account cannot currently make charges. If you are a site customer trying to make a purchase, please "
+            "contact the owner of this site. Your transaction has not been processed."
+        )
+
+
 def check_connect(work: Work, intent: Json) -> None:
     """What Connect asks of a payment ("Destination charges", "on_behalf_of")."""
     fee, transfer = intent["application_fee_amount"], intent["transfer_data"]
     is_direct = work.account != work.platform
+    _check_chargeable(own(work, work.account))
     if transfer is not None:
         if is_direct:
             raise invalid("You cannot use `transfer_data` with a direct charge.", "transfer_data")

@@ -9,7 +9,7 @@ from sandbox.listing import as_list, list_objects, put_first
 from sandbox.operations import Call, Operation, new_metadata, update_metadata
 from sandbox.resources import balance_transactions
 from sandbox.resources.accounts import application_of, own, payable
-from sandbox.resources.application_fees import refund_share
+from sandbox.resources.application_fees import hosts_share, refund_share
 from sandbox.resources.balance_transactions import Fee
 from sandbox.resources.bodies import charge_body, refund_body
 from sandbox.work import Work, copied, differences
@@ -101,6 +101,7 @@ def reverse(
     transfer = work.edit("transfer", transfer_id, work.platform)
     left = transfer["amount"] - transfer["amount_reversed"]
     currency = transfer["currency"]
+    _check_returnable(work, transfer, amount)
     if amount > left:
         raise invalid(
             f"Transfer amount {money.shown(amount, currency)} is greater than unreversed amount on transfer "
@@ -127,19 +128,33 @@ def reverse(
     return body
 
 
+def _check_returnable(work: Work, transfer: Json, amount: int) -> None:
+    """A host for whose losses Stripe answers cannot be left owing ("Reverse transfers")."""
+    host = own(work, transfer["destination"])
+    if (host["controller"].get("losses") or {}).get("payments") != "stripe":
+        return
+    settled_in = host["default_currency"]
+    if money.convert(amount, transfer["currency"], settled_in) > sum(work.balance(host["id"]).get(settled_in, (0, 0))):
+        raise invalid(
+            f"The account {host['id']} has insufficient funds to reverse this transfer.", "amount",
+            "balance_insufficient",
+        )  # fmt: skip
+
+
 def _refund_payment(work: Work, transfer: Json, reversal: Json, id_: str, fee_refund: Json | None) -> None:
     host, currency = transfer["destination"], transfer["currency"]
-    settled_in = own(work, host)["default_currency"]
+    payment = work.edit("charge", transfer["destination_payment"], host)
+    settled = work.get("balance_transaction", payment["balance_transaction"], account=host)
     fees: tuple[Fee, ...] = ()
     if fee_refund is not None:
-        returned = money.convert(fee_refund["amount"], fee_refund["currency"], settled_in)
+        returned = hosts_share(work, fee_refund)
         fees = (Fee("application_fee", -returned, "Application fee refund", application_of(work.platform)),)
+    returned = money.share(settled["amount"], payment["amount_refunded"], reversal["amount"], payment["amount"])
     movement = balance_transactions.post(
-        work, host, "payment_refund", -money.convert(reversal["amount"], currency, settled_in), settled_in, id_,
+        work, host, "payment_refund", -returned, settled["currency"], id_,
         fees=fees, description=f"REFUND FOR PAYMENT ({transfer['destination_payment']})",
-        exchange_rate=balance_transactions.rate(currency, settled_in),
+        exchange_rate=balance_transactions.rate(currency, settled["currency"]),
     )  # fmt: skip
-    payment = work.edit("charge", transfer["destination_payment"], host)
     before = copied(payment)
     payment["amount_refunded"] += reversal["amount"]
     payment["refunded"] = payment["amount_refunded"] == payment["amount"]

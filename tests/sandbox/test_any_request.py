@@ -44,8 +44,11 @@ class InProcess:
     def __init__(self, app: Any) -> None:
         self.app = app
 
-    async def ask(self, method: str, path: str, params: Any = ()) -> tuple[int, dict[str, Any]]:
+    async def ask(
+        self, method: str, path: str, params: Any = (), account: str | None = None
+    ) -> tuple[int, dict[str, Any]]:
         encoded = urlencode(params).encode()
+        named = [] if account is None else [(b"stripe-account", account.encode())]
         answer: dict[str, Any] = {}
 
         async def receive() -> dict[str, Any]:
@@ -57,7 +60,7 @@ class InProcess:
         await self.app(
             {
                 "type": "http", "method": method, "path": path, "query_string": encoded if method == "GET" else b"",
-                "headers": [(b"authorization", b"Bearer sk_test_any_request")],
+                "headers": [(b"authorization", b"Bearer sk_test_any_request"), *named],
             }, receive, send,
         )  # fmt: skip
         return answer["status"], orjson.loads(answer["body"])
