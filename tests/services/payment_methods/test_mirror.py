@@ -102,7 +102,7 @@ async def test_events_of_customers_that_are_not_ours_change_nothing(wallet: Wall
     named = {customer["id"], method}
     events = [
         event for event in await wallet.sandbox.events()
-        if named & {event["data"]["object"]["id"], event["data"]["object"].get("customer")}
+        if named & {event["data"]["object"].get("id"), event["data"]["object"].get("customer")}
     ]  # fmt: skip
     told = {event["type"] for event in events}
     assert told >= {"payment_method.attached", "customer.deleted", "setup_intent.succeeded"}
