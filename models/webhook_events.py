@@ -38,6 +38,11 @@ class WebhookEvent(Identified):
     class Meta:
         table = "webhook_events"
 
+    @property
+    def actor(self) -> str:
+        """In whose name it changes anything, as the audit trail has it."""
+        return f"stripe:{self.stripe_event_id}"
+
 
 class SweepWatermark(Identified):
     """How far the gap sweeper has seen an account's events; `account` is '' for the platform."""

@@ -55,7 +55,7 @@ async def account_changed(services: Services, event: WebhookEvent) -> None:
             if fresh:
                 await apply_facts(
                     connection, now, xid, facts, platform_country=services.settings.platform_country,
-                    actor=f"stripe:{event.stripe_event_id}",
+                    actor=event.actor,
                 )  # fmt: skip
         if fresh:
             services.live.wake()
@@ -75,6 +75,6 @@ async def account_deauthorized(services: Services, event: WebhookEvent) -> None:
         at = instant(int(event.payload["created"]))
         await deauthorize(
             connection, now, xid, at, platform_country=services.settings.platform_country,
-            actor=f"stripe:{event.stripe_event_id}",
+            actor=event.actor,
         )  # fmt: skip
     services.live.wake()

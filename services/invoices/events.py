@@ -57,7 +57,7 @@ async def _settle(
     services: Services, event: WebhookEvent, invoice: str, customer: str | None, subscription: str | None
 ) -> None:
     if await may_be_ours(services, customer=customer, subscription=subscription, invoice=invoice):
-        await settle_invoice(services, invoice, actor=_actor(event))
+        await settle_invoice(services, invoice, actor=event.actor)
     else:
         log.info("invoices.event_of_no_guest", event_type=event.type, invoice=invoice)
 
@@ -68,7 +68,7 @@ async def invoice_upcoming(services: Services, event: WebhookEvent) -> None:
     subscription = _subscription_of(preview)
     if subscription is None:
         return
-    await note_upcoming_invoice(services, subscription, preview, actor=_actor(event))
+    await note_upcoming_invoice(services, subscription, preview, actor=event.actor)
 
 
 async def _is_old_news(services: Services, event: WebhookEvent, stripe_id: str) -> bool:
@@ -90,7 +90,3 @@ def _subscription_of(invoice: dict[str, Any]) -> str | None:
     """The subscription's id, where this version of Stripe's API has it, or an older one had it."""
     details = (invoice.get("parent") or {}).get("subscription_details") or {}
     return id_of(details.get("subscription") or invoice.get("subscription"))
-
-
-def _actor(event: WebhookEvent) -> str:
-    return f"stripe:{event.stripe_event_id}"

@@ -51,7 +51,7 @@ async def customer_deleted(services: Services, event: WebhookEvent) -> None:
     customer = event.payload["data"]["object"]["id"]
     user = await User.get_or_none(stripe_customer_id=customer)
     if user is not None:
-        await forget_customer(services, user.id, customer, actor=f"stripe:{event.stripe_event_id}")
+        await forget_customer(services, user.id, customer, actor=event.actor)
 
 
 async def setup_intent_succeeded(services: Services, event: WebhookEvent) -> None:
@@ -77,7 +77,7 @@ async def _settle(services: Services, customer: str | None, event: WebhookEvent)
     if user is None or customer is None:
         log.info("payment_methods.event_of_no_guest", event_type=event.type, customer=customer)
         return
-    actor = f"stripe:{event.stripe_event_id}"
+    actor = event.actor
     now = await settle_methods(services, user.id, customer, actor=actor, priority=Priority.BACKGROUND)
     if event.attempts > 1 and event.type in _OF_DEFAULTS and now.methods and now.methods[0].is_default:
         # The try before may have ended between settling a new default and telling of it.

@@ -32,7 +32,7 @@ _IS_GUEST = "SELECT EXISTS (SELECT FROM users WHERE stripe_customer_id = $1)"
 async def payment_intent_changed(services: Services, event: WebhookEvent) -> None:
     """Settle the payment that this payment intent belongs to; events of intents that are not ours are passed over."""
     intent = event.payload["data"]["object"]
-    payment = await payment_of(services, intent["id"], intent, actor=_actor(event))
+    payment = await payment_of(services, intent["id"], intent, actor=event.actor)
     if payment is None:
         log.info("payments.event_of_no_payment", event_type=event.type, intent=intent["id"])
         return
@@ -43,7 +43,7 @@ async def payment_intent_changed(services: Services, event: WebhookEvent) -> Non
     else:
         # What has become of the invoice by this is part of it.
         invoice = await Invoice.get(id=payment.invoice_id)
-        await settle_invoice(services, invoice.stripe_invoice_id, actor=_actor(event))
+        await settle_invoice(services, invoice.stripe_invoice_id, actor=event.actor)
 
 
 async def charge_changed(services: Services, event: WebhookEvent) -> None:
@@ -51,7 +51,7 @@ async def charge_changed(services: Services, event: WebhookEvent) -> None:
     charge = event.payload["data"]["object"]
     if charge.get("payment_intent") is None:
         return
-    payment = await payment_of(services, charge["payment_intent"], charge, actor=_actor(event))
+    payment = await payment_of(services, charge["payment_intent"], charge, actor=event.actor)
     if payment is None:
         return
     if charge["status"] == "failed":
@@ -74,11 +74,7 @@ async def _keep_failed_attempt(services: Services, payment: Payment, charge: dic
 async def _settle_as_it_is(services: Services, payment: Payment, intent_id: str, event: WebhookEvent) -> None:
     # An event is a snapshot of then, and snapshots overtake one another: what counts is what Stripe says now.
     facts = await fetch_facts(services, intent_id)
-    await settle(services, payment, facts, actor=_actor(event))
-
-
-def _actor(event: WebhookEvent) -> str:
-    return f"stripe:{event.stripe_event_id}"
+    await settle(services, payment, facts, actor=event.actor)
 
 
 async def payment_of(services: Services, intent_id: str, thing: dict[str, Any], *, actor: str) -> Payment | None:

@@ -38,7 +38,7 @@ async def refund_changed(services: Services, event: WebhookEvent) -> None:
     response = await services.stripe.send(retrieve_refund(seen["id"]), priority=Priority.BACKGROUND)
     await settle_refund(
         services, payment.id, known.id if known else None, RefundFacts.parse(response.body),
-        actor=f"stripe:{event.stripe_event_id}",
+        actor=event.actor,
     )  # fmt: skip
 
 
@@ -60,7 +60,7 @@ async def charge_refunded(services: Services, event: WebhookEvent) -> None:
         if known is None or known.stripe_refund_id is None or not _same(known, RefundFacts.parse(refund)):
             await settle_refund(
                 services, payment.id, known.id if known else None, RefundFacts.parse(refund),
-                actor=f"stripe:{event.stripe_event_id}",
+                actor=event.actor,
             )  # fmt: skip
 
 
@@ -74,13 +74,13 @@ async def _payment_of(services: Services, thing: dict[str, Any], event: WebhookE
         # It may be one of ours whose intent is not known yet: the refund overtook the answer that makes it known.
         request = retrieve_payment_intent(intent_id)
         intent = (await services.stripe.send(request, priority=Priority.BACKGROUND)).body
-        payment = await payment_of(services, intent_id, intent, actor=f"stripe:{event.stripe_event_id}")
+        payment = await payment_of(services, intent_id, intent, actor=event.actor)
     if payment is None:
         log.info("refunds.event_of_no_payment", object=thing["id"])
         return None
     if not payment.status.is_captured:
         facts = await fetch_facts(services, intent_id)
-        settled = await settle(services, payment, facts, actor=f"stripe:{event.stripe_event_id}")
+        settled = await settle(services, payment, facts, actor=event.actor)
         payment = settled.payment
     return payment if payment.status.is_captured else None
 

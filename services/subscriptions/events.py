@@ -29,7 +29,7 @@ async def trial_will_end(services: Services, event: WebhookEvent) -> None:
     thing = event.payload["data"]["object"]
     subscription = await _settle(services, event, thing["id"], id_of(thing.get("customer")))
     if subscription is not None:
-        await note_trial_end(services, subscription.id, actor=_actor(event))
+        await note_trial_end(services, subscription.id, actor=event.actor)
 
 
 async def schedule_changed(services: Services, event: WebhookEvent) -> None:
@@ -46,8 +46,4 @@ async def _settle(
     if not await may_be_ours(services, customer=customer, subscription=stripe_id):
         log.info("subscriptions.event_of_no_guest", event_type=event.type, subscription=stripe_id)
         return None
-    return await settle_as_it_is(services, stripe_id, actor=_actor(event))
-
-
-def _actor(event: WebhookEvent) -> str:
-    return f"stripe:{event.stripe_event_id}"
+    return await settle_as_it_is(services, stripe_id, actor=event.actor)
