@@ -167,7 +167,8 @@ def _currency(price: PlanPrice, asked: str | None, others: Sequence[str]) -> str
     if price.amount_in(currency) is None:
         offered = ", ".join(amount.currency for amount in price.amounts)
         field = "planId" if asked is None else "currency"
-        raise InvalidInput(field, f"This plan cannot be paid in {currency}. It can in: {offered}.")
+        why = f" Your other subscriptions are paid in {bound}, and all of them are in one currency." if bound else ""
+        raise InvalidInput(field, f"This plan cannot be paid in {currency}. It can in: {offered}.{why}")
     if bound is not None and currency != bound:
         raise InvalidInput("currency", f"Your other subscriptions are paid in {bound}: all of them are in one.")
     return currency

@@ -301,6 +301,7 @@ async def test_all_of_a_guest_s_subscriptions_are_in_one_currency(member: Member
         with pytest.raises(InvalidInput) as refused:
             await member.try_(plan, currency=currency)
         assert refused.value.path == ["input", field]
+        assert "our other subscriptions are paid in EUR" in str(refused.value)
     await nothing_moved(member, subscriptions=1)
     assert (await member.subscribe(another)).currency == "EUR"
     await member.cancel(first, now=True)
