@@ -207,6 +207,7 @@ async def test_a_bank_may_decide_again(stripe_api):
         decided = await stripe_api.control("POST", f"disputes/{opened_['id']}/decide", outcome=outcome)
         assert decided["status"] == outcome
         assert (await balance_of(stripe_api))["usd"] == before + balance
+    decided = (await stripe_api.v1.disputes.retrieve_async(opened_["id"])).to_dict()
     assert [one["amount"] for one in decided["balance_transactions"]] == [-2_500, 2_500, -2_500]
     assert [one["fee"] for one in decided["balance_transactions"]] == [1_500, 0, 0]
     status, _ = await stripe_api.refused_control("POST", f"disputes/{opened_['id']}/decide", outcome="warning_closed")

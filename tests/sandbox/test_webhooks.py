@@ -78,7 +78,7 @@ async def test_webhooks_are_doubled_dropped_and_sent_again_on_demand(stripe_api,
 
 async def test_events_are_listed_by_type_and_time(stripe_api):
     customer = await stripe_api.customer()
-    intent = await stripe_api.pay(customer=customer)
+    await stripe_api.pay(customer=customer)
     listed = stripe_api.v1.events.list_async
     kinds = {event.type for event in (await listed({"types": ["customer.created", "charge.succeeded"]})).data}
     assert kinds == {"customer.created", "charge.succeeded"}
