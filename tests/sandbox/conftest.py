@@ -61,3 +61,11 @@ async def listener() -> AsyncIterator[Listener]:
     """An endpoint that keeps the events that it gets."""
     async with Listener.open() as listener:
         yield listener
+
+
+@pytest.fixture
+async def by_hand(stripe_api: Driver) -> AsyncIterator[Driver]:
+    """The client, where payouts go on only as the test says."""
+    await stripe_api.control("POST", "payouts", progress=False)
+    yield stripe_api
+    await stripe_api.control("POST", "payouts", progress=True)
