@@ -112,6 +112,7 @@ async def _alone(
             log.warning("dunning.moved_on", subscription=str(record["subscription_id"]), error=error.code)
         except Exception:
             # A bug with one invoice must not keep the others from being paid.
+            services.metrics.job_failures.labels("dunning").inc()
             log.exception("dunning.failed", subscription=str(record["subscription_id"]))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +19,8 @@ from tests.support.billing import DAY
 from tests.support.rows import add_dunning, add_invoice, add_plan, add_subscription, add_user
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from services.core import Services
     from tests.support.clock import Clock
     from tests.support.sandbox import Sandbox
@@ -56,22 +61,44 @@ async def test_a_retry_that_is_paid_ends_it(debtor: Debtor) -> None:
     await debtor.rests()
 
 
-async def test_one_that_always_fails_does_not_keep_the_next_page_waiting(debtor: Debtor) -> None:
+async def an_older_one_of_nobody(debtor: Debtor) -> Dunning:
+    """Another guest's, which Stripe does not know; it is due far later."""
     async with debtor.services.database.transaction() as connection:
-        other = await add_user(connection)
-        price = await add_plan(connection)
-        lost = await add_invoice(
-            connection, await add_subscription(connection, other, price), auto_advance=False, attempt_count=1
-        )
-        await add_dunning(connection, lost, next_attempt_at=debtor.guest.clock())
-    dunning = await debtor.renewal_fails()
+        subscription = await add_subscription(connection, await add_user(connection), await add_plan(connection))
+        invoice = await add_invoice(connection, subscription, auto_advance=False, attempt_count=1)
+        return await add_dunning(connection, invoice, next_attempt_at=debtor.guest.clock() + timedelta(days=90))
+
+
+async def test_one_that_always_fails_does_not_keep_the_next_page_waiting(debtor: Debtor) -> None:
+    lost = await an_older_one_of_nobody(debtor)
+    await debtor.renewal_fails()
     await collect(debtor.services)
     await debtor.behaves_as("pm_card_visa")
     await debtor.guest.let_pass(2 * DAY)
-    assert dunning.next_attempt_at is not None
+    await Dunning.filter(id=lost.id).update(next_attempt_at=debtor.guest.clock() - timedelta(days=1))
     await collect(debtor.services, limit=1)
     assert (await debtor.invoice()).status is InvoiceStatus.PAID
-    assert (await Dunning.get(invoice_id=lost.id)).retries == 0
+    assert (await Dunning.get(id=lost.id)).retries == 0
+
+
+async def test_a_bug_with_one_is_counted_and_keeps_no_other_waiting(debtor: Debtor) -> None:
+    lost = await an_older_one_of_nobody(debtor)
+    await debtor.renewal_fails()
+    await collect(debtor.services)
+    await debtor.behaves_as("pm_card_visa")
+    await debtor.guest.let_pass(2 * DAY)
+    await Dunning.filter(id=lost.id).update(next_attempt_at=debtor.guest.clock() - timedelta(days=1))
+    asked = count()
+
+    def clock() -> datetime:
+        if next(asked) == 1:  # the job itself asks first
+            raise RuntimeError("a bug")
+        return debtor.guest.clock()
+
+    await collect(replace(debtor.services, clock=clock), limit=1)
+    assert (await debtor.invoice()).status is InvoiceStatus.PAID
+    assert (await Dunning.get(id=lost.id)).retries == 0
+    assert debtor.services.metrics.job_failures.labels("dunning")._value.get() == 1
 
 
 async def test_a_job_that_was_away_makes_one_try_and_goes_on_from_there(debtor: Debtor) -> None:
