@@ -74,7 +74,10 @@ class PaymentMethodMutations:
     async def set_default_payment_method(
         self, info: Info, input: Annotated[SetDefaultPaymentMethodInput, strawberry.argument(description=WHICH)]
     ) -> SetDefaultPaymentMethodPayload:
-        """Pay the viewer's subscriptions with this method from now on; failed ones are tried with it at once."""
+        """Pay the viewer's subscriptions with this method from now on; failed ones are tried with it at once.
+
+        A subscription that was begun with a card other than the default keeps that card until a renewal with it fails.
+        """
         row = await defaults.set_default_payment_method(
             info.context.services,
             viewer=info.context.require_viewer(),
