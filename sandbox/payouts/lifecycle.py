@@ -208,6 +208,8 @@ def _return(work: Work, payout: Json, type_: str, description: str) -> None:
 
 
 def _close_destination(work: Work, payout: Json) -> None:
+    if work.find(payout["type"], payout["destination"]) is None:
+        return
     destination = work.edit(payout["type"], payout["destination"])
     before = copied(destination)
     destination["status"] = "errored"

@@ -128,10 +128,10 @@ def cancel(call: Call) -> Json:
 def reverse(call: Call) -> Json:
     """ "Reverse a payout": a connected account's, from a bank account in the US or Canada."""
     work, payout = call.work, _edited(call)
-    account, destination = own(work, work.account), work.any(payout["destination"])
+    account, destination = own(work, work.account), work.find("bank_account", payout["destination"])
     if account["id"] == work.platform:
         raise invalid("Only payouts of connected accounts can be reversed.")
-    if destination is None or destination["object"] != "bank_account" or destination["country"] not in _REVERSIBLE:
+    if destination is None or destination["country"] not in _REVERSIBLE:
         raise invalid("Only payouts to US and Canadian bank accounts can be reversed.")
     if payout["status"] == "pending" and not payout["automatic"]:
         raise invalid("This payout is pending: cancel it instead.")

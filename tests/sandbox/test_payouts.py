@@ -4,7 +4,7 @@ import pytest
 import stripe
 
 from tests.sandbox.driver import CAPABILITIES
-from tests.sandbox.paying_out import funded, has, pay_out, payout_of, told
+from tests.sandbox.paying_out import add_bank, funded, has, pay_out, payout_of, told
 from tests.sandbox.shapes import missing
 
 
@@ -312,3 +312,17 @@ async def test_any_movement_can_be_made_for_a_test(stripe_api):
         "POST", f"accounts/{host}/balance_transactions", type="alms", amount=1
     )
     assert (status, "adjustment" in message) == (400, True)
+
+
+async def test_a_payout_outlives_the_bank_account_it_went_to(by_hand):
+    host = await funded(by_hand)
+    payouts = [await pay_out(by_hand, host, 1_000) for _ in range(2)]
+    await add_bank(by_hand, host, "000123456789")
+    await by_hand.v1.accounts.external_accounts.delete_async(host, payouts[0].destination)
+    failed = await by_hand.control("POST", f"payouts/{payouts[0].id}/fail", failure_code="account_closed")
+    assert failed["status"] == "failed"
+    assert await has(by_hand, host) == (9_000, 0)
+    await by_hand.control("POST", f"payouts/{payouts[1].id}/pay")
+    with pytest.raises(stripe.InvalidRequestError, match="US and Canadian"):
+        await by_hand.v1.payouts.reverse_async(payouts[1].id, {}, {"stripe_account": host})
+    assert (await pay_out(by_hand, host, 1_000)).destination != payouts[0].destination
