@@ -30,6 +30,7 @@ from services.audit.proofs import InclusionProof, flaw_of, prove
 from services.audit.sealing import newest_seal
 from services.audit.verifying import AuditReport, Head, count_sealed, verify
 from services.authentication import mint_token
+from services.billing_review import ReviewUnderWayError, review
 from services.embedded.sandbox import SECRET_KEY
 from services.endpoints import development_secret, read_endpoints
 from services.event_stream import begin_epoch
@@ -38,6 +39,7 @@ from services.ledger_check import check_ledger
 from services.logs import configure_logs
 from services.migrations import migrate as run_migrations
 from services.parked import parked_operations, retry_parked
+from services.stripe_gateway import StripeError
 from services.viewer import Role
 from services.wiring import open_services
 from settings import ConfigurationError, Settings, load_settings, setting_rows, settings_page, variable_of
@@ -215,6 +217,35 @@ def restored() -> None:
             epoch = await begin_epoch(connection)
         typer.echo(f"Epoch {epoch} has begun.")
         return 0
+
+    _run(work())
+
+
+@app.command("reconcile-billing")
+def reconcile_billing() -> None:
+    """Compare every live subscription with Stripe and put right what differs; exit 1 where anything did.
+
+    It goes on with a review that was broken off, and can be broken off itself.
+    """
+    settings = _reach(_settings())
+
+    async def work() -> int:
+        console = Console(stderr=True)
+        columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeRemainingColumn())
+        async with open_services(settings) as services:
+            with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+                task = shown.add_task("subscriptions", total=None)
+                try:
+                    found = await review(
+                        services,
+                        progress=lambda now: shown.update(task, total=now.total, completed=now.checked),
+                    )
+                except ReviewUnderWayError:
+                    raise _Refused("A review is under way in another process.") from None
+                except StripeError as error:
+                    raise _Refused(f"Stripe cannot be reached: {error}. The next run goes on from here.") from error
+        typer.echo(f"{found.checked:,} subscriptions compared, {found.repaired:,} put right, {found.failed:,} not.")
+        return 1 if found.repaired or found.failed else 0
 
     _run(work())
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from services.audit.sealing import measure_backlog, seal_entries
+from services.billing_review import review_if_due
 from services.circuit_breaker import BreakerState
 from services.dunning.collection import collect
 from services.exclusive import exclusively
@@ -39,6 +40,8 @@ _AT_ONCE_WHILE_AWAY: Final = 2
 _BACKOFF_S: Final = 1.0
 _BACKOFF_AT_MOST_S: Final = 60.0
 _MEASURE_EVERY_S: Final = 15.0
+_REVIEW_LOOK_EVERY_S: Final = 600.0
+"""How soon a review of billing that was broken off goes on; the settings say how often one begins."""
 _CARDS_EVERY_S: Final = 21_600.0
 _CARDS_AT_ONCE: Final = 500
 
@@ -63,6 +66,7 @@ def periodic_jobs(services: Services) -> list[Job]:
         Job("expire_holds", settings.expire_every_s, expire_due_holds, grace_s),
         Job("dunning", settings.dunning_every_s, collect_failed_invoices, grace_s),
         Job("sweep", settings.gap_every_s, sweep),
+        Job("billing_review", min(_REVIEW_LOOK_EVERY_S, settings.billing_review_every_s), review_if_due),
         Job("seal_audit", settings.audit_seal_every_s, seal_audit),
         Job("notice_expiring_cards", _CARDS_EVERY_S, notice_expiring_cards),
         Job("measure_inbox", _MEASURE_EVERY_S, measure_inbox),

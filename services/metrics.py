@@ -76,6 +76,18 @@ class Metrics:
             "paydesk_audit_unsealed_oldest_seconds", "Age of the oldest audit entry that is not sealed.",
             registry=registry,
         )  # fmt: skip
+        self.billing_review_total = Gauge(
+            "paydesk_billing_review_total", "Subscriptions that the review of billing compares.", registry=registry
+        )
+        self.billing_review_checked = Gauge(
+            "paydesk_billing_review_checked", "Of those, how many it has compared.", registry=registry
+        )
+        self.billing_review_repaired = Counter(
+            "paydesk_billing_review_repaired", "Subscriptions that were not as Stripe had them.", registry=registry
+        )
+        self.billing_review_failed = Counter(
+            "paydesk_billing_review_failed", "Subscriptions that could not be put right.", registry=registry
+        )
         self.job_failures = Counter("paydesk_job_failures", "Runs of a job that failed.", ["job"], registry=registry)
         self.live_subscribers = Gauge("paydesk_live_subscribers", "Subscriptions followed now.", registry=registry)
         self.live_delivered = Gauge(
