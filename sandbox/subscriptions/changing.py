@@ -297,13 +297,11 @@ def _cut(work: Work, subscription: Json, wanted: Change, outcome: Outcome) -> No
     """Let periods end where the subscription is to, and go on where it no longer is ("Cancel subscriptions")."""
     if wanted.cancel_at is None:
         return
-    stop = subscription["cancel_at"]
     nets = charges.net_amounts(work, subscription)
+    ends = {item["id"]: item["current_period_end"] for item in bodies.items_of(subscription)}
+    cut(subscription)
     for item in bodies.items_of(subscription):
-        end = item["current_period_end"]
-        whole_end = _whole_end(subscription, item)
-        goal = whole_end if stop is None or stop >= whole_end else stop
-        item["current_period_end"] = goal
+        end, goal = ends[item["id"]], item["current_period_end"]
         if subscription["status"] == "trialing" or wanted.behavior == "none" or goal == end:
             continue
         if goal < end:
@@ -314,6 +312,14 @@ def _cut(work: Work, subscription: Json, wanted: Change, outcome: Outcome) -> No
                 debit.update(amount=debit["amount"] + credit.amount, end=goal)
         elif item["id"] in subscription["_debits"]:
             outcome.prorations.append(charges.remaining(work, subscription, item, nets[item["id"]], end))
+
+
+def cut(subscription: Json) -> None:
+    """Let current periods end where the subscription is to end, or else where they would by themselves."""
+    stop = subscription["cancel_at"]
+    for item in bodies.items_of(subscription):
+        whole_end = _whole_end(subscription, item)
+        item["current_period_end"] = whole_end if stop is None or stop >= whole_end else stop
 
 
 def _whole_end(subscription: Json, item: Json) -> int:

@@ -45,6 +45,13 @@ def end(work: Work, subscription: Json, reason: str | None = None) -> None:
     work.emit("customer.subscription.deleted", subscription)
 
 
+def expire(work: Work, subscription: Json) -> None:
+    """A subscription whose first invoice is not paid in time, or is void, has never begun."""
+    subscription.update(status="incomplete_expired", ended_at=work.now)
+    stop_collection(work, subscription)
+    _end_schedule(work, subscription, "canceled")
+
+
 def drop_update(work: Work, subscription: Json) -> bool:
     """Forget an update that waits for its payment, whose invoice is voided; False where there is none."""
     pending = subscription.pop("_pending", None)

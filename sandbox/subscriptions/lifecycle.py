@@ -103,7 +103,7 @@ def invoice_closed(work: Work, invoice: Json) -> None:
         elif resuming is not None:
             resume(subscription, "active")
         elif subscription["status"] == "incomplete" and is_void and subscription["latest_invoice"] == invoice["id"]:
-            subscription.update(status="incomplete_expired", ended_at=work.now)
+            ending.expire(work, subscription)
         elif subscription["status"] in ("past_due", "unpaid") and not _owes(work, subscription):
             subscription["status"] = "active"
         _store(work, subscription, before)

@@ -190,5 +190,6 @@ def _set_discounts(work: Work, subscription: Json, phase: Json) -> None:
 def set_end(subscription: Json, schedule: Json) -> None:
     """A subscription shows when its schedule will end it."""
     ends = schedule["phases"][-1]["end_date"] if schedule["end_behavior"] == "cancel" else None
-    if ends is not None or subscription["cancel_at"] is not None:
+    if ends != subscription["cancel_at"]:
         subscription.update(cancel_at=ends, cancel_at_period_end=False)
+        changing.cut(subscription)

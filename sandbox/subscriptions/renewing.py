@@ -58,6 +58,7 @@ def end_trial(work: Work, id_: str) -> None:
     if subscription["status"] in bodies.ENDED or _end_if_due(work, subscription):
         return
     if subscription["status"] != "trialing" or subscription["trial_end"] > work.now:
+        changing.cut(subscription)
         updating.keep(work, subscription, before)
         return
     lacks = _lacks_method(work, subscription)
@@ -107,7 +108,7 @@ def expire_incomplete(work: Work, id_: str) -> None:
     if subscription["created"] + bodies.INCOMPLETE_S > work.now:
         return
     before = copied(subscription)
-    subscription.update(status="incomplete_expired", ended_at=work.now)
+    ending.expire(work, subscription)
     _close(work, subscription["latest_invoice"])
     updating.keep(work, subscription, before)
 

@@ -8,7 +8,7 @@ from sandbox import clocks
 from sandbox.errors import Json, invalid, missing_param
 from sandbox.ids import random_text
 from sandbox.operations import new_metadata
-from sandbox.subscriptions import bodies, cancelling, creating, items, periods, phases, updating
+from sandbox.subscriptions import bodies, cancelling, changing, creating, items, periods, phases, timers, updating
 from sandbox.subscriptions.periods import Anchor, Cycle
 from sandbox.work import copied
 
@@ -105,6 +105,8 @@ def begin(work: Work, schedule: Json, *, api_version: str = "") -> None:
     )  # fmt: skip
     phases.set_end(subscription, schedule)
     phases.enter_due(work, subscription)
+    bodies.keep_items(work, subscription)
+    timers.plan(work, subscription)
 
 
 def update(work: Work, schedule: Json, params: Json) -> None:
@@ -168,6 +170,7 @@ def release(work: Work, schedule: Json, *, preserve_cancel_date: bool = False) -
     if subscription is not None and before is not None:
         if schedule["end_behavior"] == "cancel" and not preserve_cancel_date:
             subscription["cancel_at"] = None
+            changing.cut(subscription)
         updating.keep(work, subscription, before)
     phases.plan(work, schedule)
 
