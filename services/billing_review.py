@@ -183,6 +183,8 @@ async def _compare_all(services: Services, rows: Sequence[BillingSubscription]) 
             except (StripeNotSent, StripeUnknownOutcome):
                 raise
             except Exception as error:
+                # A bug with one subscription must not keep the others from being compared.
+                services.metrics.job_failures.labels("billing_review").inc()
                 log.exception("billing_review.failed", subscription=str(row.id))
                 tally.give_up(str(row.id), f"{type(error).__name__}: {error}"[:200])
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -283,3 +287,31 @@ async def test_how_far_a_review_has_come_is_measured(services: Services, guest: 
     assert registry.get_sample_value("paydesk_billing_review_total") == 1
     assert registry.get_sample_value("paydesk_billing_review_checked") == 1
     assert registry.get_sample_value("paydesk_billing_review_repaired_total") == 1
+
+
+async def test_operators_run_it_by_hand(services: Services, guest: Subscriber) -> None:
+    row = await subscribed(guest)
+    await BillingSubscription.filter(id=row.id).update(cancel_at_period_end=True)
+    assert await command(services) == (1, "1 subscriptions compared, 1 put right, 0 not.\n")
+    assert await command(services) == (0, "1 subscriptions compared, 0 put right, 0 not.\n")
+    async with exclusively(services.database, "paydesk:billing_review"):
+        assert await command(services) == (2, "")
+
+
+async def command(services: Services) -> tuple[int | None, str]:
+    """The exit code of `manage.py reconcile-billing`, and what it says."""
+    settings = services.settings
+    secrets = {
+        "DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url,
+        "STRIPE_SECRET_KEY": settings.stripe_secret_key,
+    }  # fmt: skip
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "manage.py", "reconcile-billing", cwd=Path(__file__).parents[2], stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={
+            **os.environ, **{name: secret.get_secret_value() for name, secret in secrets.items()},
+            "STRIPE_API_BASE": settings.stripe_api_base, "PAYDESK_LOG_LEVEL": "ERROR",
+        },
+    )  # fmt: skip
+    said, _ = await process.communicate()
+    return process.returncode, said.decode()
