@@ -9,6 +9,8 @@ from typing import Any
 
 import stripe
 
+from tests.sandbox.conftest import running
+from tests.sandbox.driver import Driver
 from tests.sandbox.invoicing import DAY, HOUR, START, give_method, intent_of, payer
 from tests.sandbox.subscribing import (
     at,
@@ -192,3 +194,27 @@ async def test_nothing_is_changed_while_the_clock_moves(stripe_api):
     assert all("Test clock advancement underway" in str(refusal) for refusal in refused)
     assert len((await fetch(stripe_api, sub)).metadata.to_dict()) == 5 - len(refused)
     assert len(await invoices(stripe_api, sub)) == 3
+
+
+async def test_a_sandbox_that_is_killed_while_time_goes_by_bills_each_period_once(tmp_path):
+    async with running(tmp_path) as process, Driver.open(process.url) as driver:
+        customer = await payer(driver, on_clock=True)
+        sub = await subscribe(driver, customer, await price(driver, 100, "day", count=30))
+        clock = (await driver.v1.customers.retrieve_async(customer)).test_clock
+        others = [await subscribe(driver, customer, await price(driver, 700, "week", count=n)) for n in (4, 9)]
+        for _ in range(3):
+            now = (await driver.v1.test_helpers.test_clocks.retrieve_async(clock)).frozen_time
+            await driver.v1.test_helpers.test_clocks.advance_async(clock, {"frozen_time": now + 56 * DAY})
+            await driver.control("POST", f"test_clocks/{clock}/settled")
+        await driver.v1.test_helpers.test_clocks.advance_async(clock, {"frozen_time": START + 4 * 56 * DAY})
+        await process.kill()
+
+    async with running(tmp_path) as process, Driver.open(process.url) as driver:
+        settled = await driver.control("POST", f"test_clocks/{clock}/settled")
+        assert (settled["status"], settled["frozen_time"]) == ("ready", START + 224 * DAY)
+        for one, every in ((sub, 30), (others[0], 28), (others[1], 63)):
+            starts = [START + n * every * DAY for n in range(224 // every + 1)]
+            found = await invoices(driver, one)
+            assert [invoice.lines.data[0].period.start for invoice in found] == starts
+            assert [invoice.status for invoice in found[:-1]] == ["paid"] * (len(starts) - 1)
+            assert (await fetch(driver, one)).status == "active"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -107,6 +109,25 @@ async def test_going_up_and_down_again_in_one_second_costs_nothing(stripe_api):
     assert sum(amount for _, amount in await pending(stripe_api, customer)) == 0
     await go_to(stripe_api, customer, START + MONTH + HOUR)
     assert (await fetch(stripe_api, sub)).latest_invoice.total == 1_000
+
+
+async def test_changes_at_any_time_cost_what_is_used_to_a_cent_for_each(stripe_api):
+    dice = random.Random(7)
+    customer = await payer(stripe_api, on_clock=True)
+    amounts = {await price(stripe_api, amount): amount for amount in (999, 1_501, 4_203)}
+    now, at_price, exact = START, next(iter(amounts)), Fraction(0)
+    sub = await subscribe(stripe_api, customer, at_price)
+    for _ in range(8):
+        then = now + dice.randint(1, 3 * DAY)
+        exact += Fraction(amounts[at_price] * (then - now), MONTH)
+        now, at_price = then, dice.choice([one for one in amounts if one != at_price])
+        await go_to(stripe_api, customer, now)
+        await change(
+            stripe_api, sub, items=[{"id": first(sub).id, "price": at_price}], proration_behavior="always_invoice"
+        )
+    exact += Fraction(amounts[at_price] * (START + MONTH - now), MONTH)
+    billed = sum(invoice.total for invoice in await invoices(stripe_api, sub))
+    assert abs(billed - exact) <= 8
 
 
 async def test_an_upgrade_in_the_last_second_costs_next_to_nothing(stripe_api):
