@@ -186,12 +186,12 @@ class Game(RuleBasedStateMachine):
 
         self._run(ended())
 
-    @initialize(card=cards)
-    def begin(self, card: str) -> None:
+    @initialize(card=cards, plan=st.integers(0, 1))
+    def begin(self, card: str, plan: int) -> None:
         async def begun() -> None:
             self.life = await self._stack.enter_async_context(self._opened())
             await self.life.begin()
-            await self.life.tried(lambda: self.life.asking.try_(self.life.plans[0], card))
+            await self.life.tried(lambda: self.life.asking.try_(self.life.plans[plan], card))
 
         self._run(begun())
         self._is_sound = True
@@ -293,7 +293,14 @@ class Game(RuleBasedStateMachine):
 
         self.step(behaves)
 
-    @rule(days=st.sampled_from((1, 3, 8, 20, 31)), told=st.booleans(), trouble=troubles)
+    @rule(trouble=troubles)
+    def a_month_goes_by(self, trouble: Trouble | None) -> None:
+        """A renewal, and a week in which it is tried again where it failed."""
+        self.time_goes_by(31, True, trouble)
+        self.time_goes_by(3, True, trouble)
+        self.time_goes_by(5, True, trouble)
+
+    @rule(days=st.sampled_from((1, 3, 8, 20)), told=st.booleans(), trouble=troubles)
     def time_goes_by(self, days: int, told: bool, trouble: Trouble | None) -> None:
         async def passed() -> None:
             await self.life.member.subscriber.let_pass(days * 86_400 + 7_200)
@@ -351,7 +358,7 @@ def test_whatever_a_subscriber_does_nothing_is_charged_twice_or_lost(
     postgres: PostgresServer, valkey_server: str, lives_sandbox: str
 ) -> None:
     game = hypothesis_settings(
-        max_examples=SOAK or 6, stateful_step_count=40 if SOAK else 22, derandomize=not SOAK, database=None,
+        max_examples=SOAK or 8, stateful_step_count=50 if SOAK else 30, derandomize=not SOAK, database=None,
         deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck), phases=[Phase.generate],
     )  # fmt: skip
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
