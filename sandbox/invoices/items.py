@@ -28,7 +28,7 @@ def new_item(
     Args:
         amount: before discounts, negative for a credit.
         period: the first and the last second that it is for.
-        credited_items: as of a line (`lines.line`).
+        credited_items: as of a line (`lines.line`), or `{"invoice_item": …}` for the credit of one on no invoice yet.
         invoice: the draft that it goes on at once.
         id_: one that was made before.
         unit_amount: what one costs, where the amount is rounded.
@@ -65,12 +65,11 @@ def _parent(subscription: str | None, subscription_item: str | None) -> Json | N
 def _proration_details(credited_items: Json | None) -> Json:
     if credited_items is None:
         return {"credited_items": None, "discount_amounts": []}
-    return {
-        "credited_items": {
-            "invoice_item": None, "invoice_line_item_details": credited_items, "type": "invoice_line_items"
-        },
-        "discount_amounts": [],
-    }  # fmt: skip
+    if "invoice_item" in credited_items:
+        credited = {**credited_items, "invoice_line_item_details": None, "type": "invoice_item"}
+    else:
+        credited = {"invoice_line_item_details": credited_items, "type": "invoice_line_items"}
+    return {"credited_items": credited, "discount_amounts": []}
 
 
 def show_net(item: Json) -> None:

@@ -28,7 +28,7 @@ class Charge:
         amount: in the currency's smallest unit, negative for a credit; of a proration after discounts, else before.
         net: after discounts.
         period: first second, and the first that is no longer part of it.
-        credited: which lines of which invoice a credit is for, where that is known.
+        credited: which lines of which invoice, or which pending invoice item, a credit is for, where that is known.
     """
 
     item: str
@@ -153,6 +153,8 @@ def _credited(work: Work, debit: Json) -> Json | None:
             (line["id"] for line in (work.find("invoice", invoice) or {"_lines": []})["_lines"]
              if _invoice_item_of(line) == debit["invoice_item"]), None,
         )  # fmt: skip
+    if invoice is None and invoice_item is not None:
+        return {"invoice_item": invoice_item["id"]}
     return None if invoice is None or line is None else {"invoice": invoice, "invoice_line_items": [line]}
 
 
@@ -168,7 +170,8 @@ def as_line(work: Work, subscription: Json, charge: Charge) -> Json:
         work, amount=charge.amount, currency=subscription["currency"], description=charge.description,
         period=charge.period, price=charge.price, quantity=charge.quantity, proration=charge.is_proration,
         subscription=subscription["id"], subscription_item=charge.item, discountable=not charge.is_proration,
-        discounts=charge.discounts, credited_items=charge.credited,
+        discounts=charge.discounts,
+        credited_items=charge.credited if "invoice" in (charge.credited or {}) else None,
     )  # fmt: skip
 
 

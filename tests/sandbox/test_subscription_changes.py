@@ -106,6 +106,11 @@ async def test_going_up_and_down_again_in_one_second_costs_nothing(stripe_api):
     customer, sub, gold, platinum = await half_way(stripe_api)
     for target in (platinum, gold, platinum, gold):
         await change(stripe_api, sub, items=[{"id": first(sub).id, "price": target}])
+    waiting = (await stripe_api.v1.invoice_items.list_async({"customer": customer, "pending": True})).data
+    known = {item.id for item in waiting}
+    credited = [item.proration_details.credited_items for item in waiting if item.amount < 0]
+    assert [one.type for one in credited] == [*["invoice_item"] * 3, "invoice_line_items"]
+    assert {one.invoice_item for one in credited[:3]} < known
     assert sum(amount for _, amount in await pending(stripe_api, customer)) == 0
     await go_to(stripe_api, customer, START + MONTH + HOUR)
     assert (await fetch(stripe_api, sub)).latest_invoice.total == 1_000
