@@ -41,8 +41,12 @@ class Subscriber:
     customer: str
     test_clock: str
     frozen: int
-    seen: set[str] = field(default_factory=set)
-    """The events that have been handed out."""
+    last_event: str | None = None
+    """The last of Stripe's events that was looked at."""
+    waiting: list[dict[str, Any]] = field(default_factory=list)
+    """Events that have not been handed out: of others, or of what nobody is known to own yet."""
+    mine: set[str] = field(default_factory=set)
+    """The ids of what belongs to the guest."""
 
     @classmethod
     async def begin(
@@ -121,21 +125,23 @@ class Subscriber:
 
     async def events(self) -> list[dict[str, Any]]:
         """Stripe's events of this guest that somebody here handles, the oldest first; each is handed out once."""
-        found = [event for event in await self.sandbox.events() if handler_of(event["type"], "")]
-        mine = [event for event in found if self._is_mine(event["data"]["object"], found)]
-        new = [event for event in mine if event["id"] not in self.seen]
-        self.seen |= {event["id"] for event in new}
-        return new
+        new = await self.sandbox.events(self.last_event)
+        if new:
+            self.last_event = new[-1]["id"]
+        for event in new:
+            thing = event["data"]["object"]
+            if thing.get("customer") == self.customer and thing.get("id"):
+                self.mine.add(thing["id"])
+        self.waiting += [event for event in new if handler_of(event["type"], "")]
+        coming = [event for event in self.waiting if self._is_mine(event["data"]["object"])]
+        self.waiting = [event for event in self.waiting if event not in coming]
+        return coming
 
-    def _is_mine(self, thing: dict[str, Any], events: Sequence[dict[str, Any]]) -> bool:
+    def _is_mine(self, thing: dict[str, Any]) -> bool:
         if thing.get("customer") == self.customer or thing.get("id") == self.customer:
             return True
         # Invoice payments and refunds name nobody, but what they belong to.
-        of = {thing.get("invoice"), thing.get("payment_intent")} - {None}
-        return any(
-            event["data"]["object"].get("id") in of and event["data"]["object"].get("customer") == self.customer
-            for event in events
-        )
+        return bool({thing.get("invoice"), thing.get("payment_intent")} & self.mine)
 
     async def deliver(self, events: Sequence[dict[str, Any]] | None = None) -> None:
         """Webhooks come in, one after another, and are handled; by default all that were not handed out yet."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +29,8 @@ class Sandbox:
     def __init__(self, url: str, http: httpx.AsyncClient, key: str = SECRET_KEY) -> None:
         self.url = url
         self._http = http
-        self._since = int(time.time()) - 1
         self._key = key
+        self._opened_after: str | None = None
 
     @classmethod
     @asynccontextmanager
@@ -39,7 +38,10 @@ class Sandbox:
         """Connect."""
         # Without certificates: it is plain HTTP, and loading them takes longer than most tests.
         async with httpx.AsyncClient(base_url=url, timeout=20, verify=False) as http:
-            yield cls(url, http, key)
+            sandbox = cls(url, http, key)
+            newest = (await sandbox.get("/v1/events", {"limit": 1}))["data"]
+            sandbox._opened_after = newest[0]["id"] if newest else None
+            yield sandbox
 
     async def post(self, path: str, params: dict[str, Any] | None = None, *, account: str | None = None) -> Any:
         """Stripe's answer to a write."""
@@ -94,9 +96,18 @@ class Sandbox:
         """Nothing goes wrong any more."""
         await self._ask("DELETE", "/_sandbox/faults")
 
-    async def events(self) -> list[dict[str, Any]]:
-        """The platform's events since this was opened, the oldest first."""
-        return (await self.every("/v1/events", {"created": {"gte": self._since}}))[::-1]
+    async def events(self, after: str | None = None) -> list[dict[str, Any]]:
+        """The platform's events since this was opened, or since that one, in the order in which things happened."""
+        after = after or self._opened_after
+        if after is None:
+            return (await self.every("/v1/events"))[::-1]
+        found: list[dict[str, Any]] = []
+        while True:
+            page = await self.get("/v1/events", {"limit": 100, "ending_before": after})
+            found += page["data"][::-1]
+            if not page["has_more"]:
+                return found
+            after = page["data"][0]["id"]
 
     async def events_about(self, *ids: str) -> list[dict[str, Any]]:
         """The platform's events of the objects with these ids, or of what belongs to them, the oldest first."""
