@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from services.stripe_requests import StripeRequest
 
-# Without these an invoice says nothing of its payments, nor what its guest confirms the first one with.
-INVOICE_EXPANSIONS = ("payments.data.payment.payment_intent", "confirmation_secret")
+# Without this an invoice says nothing of its payments.
+INVOICE_EXPANSIONS = ("payments.data.payment.payment_intent",)
 
 
 def retrieve_invoice(invoice: str) -> StripeRequest:
-    """ "Retrieve an invoice", with its payments, their payment intents and its confirmation secret."""
+    """ "Retrieve an invoice", with its payments and their payment intents."""
     return StripeRequest.build("get", f"/v1/invoices/{invoice}", {"expand": INVOICE_EXPANSIONS})
 
 

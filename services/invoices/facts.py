@@ -158,9 +158,6 @@ class InvoiceFacts:
     paid_at: datetime | None
     uncollectible_at: datetime | None
     voided_at: datetime | None
-    default_payment_method: str | None
-    client_secret: str | None
-    """What the guest confirms its payment with, where it is open."""
     has_credit_notes: bool
     payments: tuple[InvoicePaymentFacts, ...]
     lines: tuple[LineFacts, ...]
@@ -176,21 +173,20 @@ class InvoiceFacts:
         return self.payments[0] if self.payments else None
 
     @property
-    def latest_payment(self) -> IntentFacts | None:
-        """The payment intent that it is paid with, without its charge."""
-        return None if self.payment is None else self.payment.intent
-
-    @property
     def failure(self) -> FailureFacts | None:
         """Why its last payment failed, where it failed last."""
-        intent = self.latest_payment
+        intent = self._intent
         return None if intent is None else intent.failure
 
     @property
     def needs_action(self) -> bool:
         """Whether the guest has to confirm its payment with the bank."""
-        intent = self.latest_payment
+        intent = self._intent
         return intent is not None and intent.status is PaymentStatus.REQUIRES_ACTION
+
+    @property
+    def _intent(self) -> IntentFacts | None:
+        return None if self.payment is None else self.payment.intent
 
     @classmethod
     def parse(cls, body: dict[str, Any]) -> InvoiceFacts:
@@ -229,8 +225,6 @@ class InvoiceFacts:
             paid_at=optional_instant(times.get("paid_at")),
             uncollectible_at=optional_instant(times.get("marked_uncollectible_at")),
             voided_at=optional_instant(times.get("voided_at")),
-            default_payment_method=id_of(body.get("default_payment_method")),
-            client_secret=(body.get("confirmation_secret") or {}).get("client_secret"),
             has_credit_notes=credited > 0,
             payments=tuple(payment for payment in payments if payment is not None),
             lines=tuple(LineFacts.parse(line) for line in lines.get("data") or []),

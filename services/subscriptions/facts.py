@@ -68,7 +68,6 @@ class SubscriptionFacts:
     the schedule was not expanded."""
     schedule_known: bool
     """Whether the schedule was expanded, or there is none."""
-    has_pending_update: bool
     confirmation: Confirmation | None
     """What is to be confirmed now; None where nothing is."""
     confirmation_known: bool
@@ -118,7 +117,6 @@ class SubscriptionFacts:
             schedule_id=id_of(schedule),
             next_price_id=_next_price(schedule) or _price_to_pay(body.get("pending_update")),
             schedule_known=not isinstance(schedule, str),
-            has_pending_update=body.get("pending_update") is not None,
             confirmation=_confirmation(body, latest, setup),
             confirmation_known=not isinstance(latest, str) and not isinstance(setup, str),
         )
