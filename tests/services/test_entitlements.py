@@ -11,6 +11,7 @@ import pytest
 from models.base import new_row
 from models.plans import Plan
 from models.subscriptions import BillingSubscription, BillingSubscriptionStatus
+from services import entitlements
 from services.entitlements import entitled_until, is_entitled, list_entitlements
 from services.errors import Forbidden
 from services.viewer import Role, Viewer
@@ -176,3 +177,15 @@ async def test_guests_see_their_own_features_and_only_the_platform_those_of_othe
         await list_entitlements(services, viewer=Viewer(Role.USER, "stranger"), external_id=guest.external_id)
     admin = Viewer(Role.ADMIN, "root")
     assert await is_entitled(services, viewer=admin, external_id=guest.external_id, feature="priority")
+
+
+async def test_the_question_of_each_request_is_answered_by_an_index(connection: AnyConnection) -> None:
+    await connection.execute("SET enable_seqscan = off")
+    plan = "\n".join(
+        record[0]
+        for record in await connection.fetch(
+            f"EXPLAIN {entitlements._IS_GRANTED}".replace("$1", "'gustav'").replace("$2", "now()").replace("$3", "'x'")
+        )
+    )
+    assert "subscriptions_entitling" in plan
+    assert "users_external_id_key" in plan
