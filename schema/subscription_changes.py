@@ -32,8 +32,8 @@ class BillingSubscriptionChange:
     status: BillingSubscriptionStatus = strawberry.field(description="The status that it changed to.")
     notice: str | None = strawberry.field(
         description="What is told while nothing need change: `trial_will_end`, three days before a trial ends; and of a"
-        " renewal that failed `dunning.failed` at each try, then `dunning.recovered`, `dunning.exhausted` or"
-        " `dunning.closed`."
+        " renewal that failed `dunning.failed` at each try, `dunning.new_method` when another is to be tried, then"
+        " `dunning.recovered`, `dunning.exhausted` or `dunning.closed`."
     )
     occurred_at: datetime = strawberry.field(description="When it changed.")
     change: strawberry.Private[LiveChange]
