@@ -67,13 +67,14 @@ def entitled_until(subscription: BillingSubscription, grace: timedelta) -> datet
     | INCOMPLETE, INCOMPLETE_EXPIRED, UNPAID, CANCELED | not at all: nothing is paid for |
     | TRIALING, ACTIVE | the period's end and the grace, in which the renewal is paid |
     | the same, where the period's invoice was given up | `past_due_since` and the grace |
+    | the same, where it was set aside as the subscription was paused | `past_due_since`, without grace |
     | PAST_DUE | `past_due_since` (the first unpaid period's start) and the grace |
     | PAUSED | the end of the period in which it was paused, without grace; `past_due_since` where that comes before |
     | any of these that is to end (`cancel_at`, `cancel_at_period_end`) | no longer than that second, without grace |
 
     Args:
         subscription: as it is after Stripe's facts were applied, with its status.
-        grace: how long features outlast what was paid for.
+        grace: how long features outlast what was paid for; none where it was set aside.
     """
     until = _granted(subscription, grace)
     ends_at = _ends_at(subscription)

@@ -141,7 +141,12 @@ async def plan_change(
         offered = ", ".join(amount.currency for amount in after.amounts)
         text = f"This subscription is paid in {subscription.currency}. The plan can be paid in: {offered}."
         raise InvalidInput(path=[*path], message=text)
-    return PlanChange(subscription, before, after)
+    change = PlanChange(subscription, before, after)
+    if change.is_billed_now and subscription.past_due_since is not None:
+        # What is left of the period would be given back though nobody has paid for it.
+        text = "The period under way is not paid for: please resume the subscription first."
+        raise InvalidState(text, state=subscription.status.value)
+    return change
 
 
 def _already(subscription: BillingSubscription, plan: Plan) -> str:

@@ -29,18 +29,26 @@ _COLUMNS = (
     "next_action",
 )  # fmt: skip
 
+_OVERDUE = frozenset({BillingSubscriptionStatus.PAST_DUE, BillingSubscriptionStatus.UNPAID})
+
 # A renewal that failed is owed from when the period began that it is for; anything else from when it was asked for.
-# What was given up is owed no more, but its period is not paid for either, as long as nothing later was asked for.
+# What was given up is owed no more, but its period is not paid for either, as long as nothing later was asked for. The
+# same goes for a renewal that was set aside untried, as the subscription was paused when its period began.
 _INVOICES = """
 WITH asked AS (
-    SELECT *, CASE WHEN billing_reason = 'subscription_cycle' THEN period_end ELSE stripe_created_at END AS since
+    SELECT *, CASE WHEN billing_reason = 'subscription_cycle' THEN period_end ELSE stripe_created_at END AS since,
+        billing_reason = 'subscription_cycle' AND attempt_count = 0 AND total_minor > 0
+            AND (status = 'VOID' OR (status = 'DRAFT' AND NOT auto_advance)) AS set_aside
     FROM invoices WHERE subscription_id = $1
+), last AS (
+    SELECT * FROM asked
+    WHERE (status IN ('OPEN', 'PAID', 'UNCOLLECTIBLE') OR set_aside) AND billing_reason IS DISTINCT FROM 'manual'
+    ORDER BY stripe_created_at DESC, id DESC LIMIT 1
 )
 SELECT min(since) FILTER (WHERE status = 'OPEN' AND attempt_count > 0) AS failed_since,
     coalesce(bool_or(status = 'PAID') FILTER (WHERE stripe_invoice_id = $2), false) AS latest_is_paid,
-    (SELECT since FROM (SELECT * FROM asked
-        WHERE status IN ('OPEN', 'PAID', 'UNCOLLECTIBLE') AND billing_reason IS DISTINCT FROM 'manual'
-        ORDER BY stripe_created_at DESC, id DESC LIMIT 1) last WHERE status = 'UNCOLLECTIBLE') AS given_up_since
+    (SELECT since FROM last WHERE status = 'UNCOLLECTIBLE' OR set_aside) AS given_up_since,
+    EXISTS (SELECT FROM last WHERE set_aside) AS is_set_aside
 FROM asked
 """
 
@@ -117,14 +125,16 @@ async def _derive(connection: AnyConnection, settings: Settings, subscription: B
     told = status_of(subscription.stripe_status)
     if invoices["latest_is_paid"] or told.is_final:
         subscription.unpaid_since = None
-    if told in {BillingSubscriptionStatus.PAST_DUE, BillingSubscriptionStatus.UNPAID}:
+    if told in _OVERDUE:
         subscription.past_due_since = (
             invoices["failed_since"] or subscription.past_due_since or subscription.current_period_start
         )
     else:
         subscription.past_due_since = invoices["given_up_since"]
     subscription.status = _status(subscription, told)
-    subscription.entitled_until = entitled_until(subscription, timedelta(seconds=settings.grace_s))
+    # The grace is for payments that fail: for a period that was to cost nothing there is none.
+    grace = timedelta() if invoices["is_set_aside"] and told not in _OVERDUE else timedelta(seconds=settings.grace_s)
+    subscription.entitled_until = entitled_until(subscription, grace)
 
 
 def _status(subscription: BillingSubscription, told: BillingSubscriptionStatus) -> BillingSubscriptionStatus:
