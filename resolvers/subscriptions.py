@@ -118,7 +118,10 @@ class BillingSubscriptionMutations:
     async def resume_subscription(
         self, info: Info, input: Annotated[ResumeSubscriptionInput, strawberry.argument(description=WHICH)]
     ) -> BillingSubscriptionPayload:
-        """Take back that a subscription ends, is paused or, where it is neither, that its plan is to change."""
+        """Take back that a subscription ends, is paused or, where it is neither, that its plan is to change.
+
+        Where nobody has paid for the period under way, as it was paused, another one begins and is charged.
+        """
         result = await ending.resume_subscription(
             info.context.services,
             viewer=info.context.require_viewer(),

@@ -91,6 +91,17 @@ def resume_collection(subscription: str) -> StripeRequest:
     return _update(subscription, pause_collection="")
 
 
+def restart_period(subscription: str) -> StripeRequest:
+    """ "Update a subscription" to a period that begins now, once that is paid; the one before is not set off."""
+    return _update(
+        subscription,
+        billing_cycle_anchor={"type": "now"},
+        proration_behavior="none",
+        payment_behavior="pending_if_incomplete",
+        off_session=False,
+    )
+
+
 def cancel_subscription(subscription: str) -> StripeRequest:
     """ "Cancel a subscription" at once: nothing is given back, and nothing more is charged."""
     return StripeRequest.build(

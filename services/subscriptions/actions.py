@@ -17,6 +17,7 @@ from services.subscription_requests import (
     keep_subscription,
     pause_collection,
     release_schedule,
+    restart_period,
     resume_collection,
     resume_subscription,
     retrieve_schedule,
@@ -60,6 +61,7 @@ class Step(StrEnum):
     PAUSE = "pause_collection"
     UNPAUSE = "resume_collection"
     RESUME = "resume"
+    RESTART = "restart_period"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,10 +144,10 @@ def _has_happened(step: str, kept: Mapping[str, Any], subscription: Mapping[str,
     if step == Step.CHANGE_PRICE:
         waiting = (subscription["pending_update"] or {}).get("subscription_items") or []
         return kept["price"] in {item["price"]["id"] for item in [*subscription["items"]["data"], *waiting]}
-    if step == Step.RESUME:
+    if step in {Step.RESUME, Step.RESTART}:
         latest = subscription["latest_invoice"]
         is_billed = (latest["id"] if isinstance(latest, dict) else latest) != kept["latest_invoice"]
-        return bool(is_billed or subscription["status"] != "paused")
+        return bool(is_billed or (step == Step.RESUME and subscription["status"] != "paused"))
     if step == Step.DROP_CHANGE:
         return subscription["pending_update"] is None
     return step == Step.END_NOW and subscription["ended_at"] is not None
@@ -181,6 +183,7 @@ _REQUESTS: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Mapping[str, A
     Step.PAUSE: lambda kept, _: pause_collection(kept["subscription"], resumes_at=kept["resumes_at"]),
     Step.UNPAUSE: lambda kept, _: resume_collection(kept["subscription"]),
     Step.RESUME: lambda kept, _: resume_subscription(kept["subscription"]),
+    Step.RESTART: lambda kept, _: restart_period(kept["subscription"]),
 }
 
 

@@ -27,6 +27,10 @@ RESUME_SUBSCRIPTION_KIND = SubscriptionAction(RESUME)
 PAUSE_SUBSCRIPTION_KIND = SubscriptionAction(PAUSE)
 
 PAUSE_MAX = timedelta(days=730)
+# A period that is nearly over is not begun anew, or the next could be charged as well: longer than a call may be sent
+# again and again.
+_WORTH_RESTARTING = timedelta(days=1)
+_IS_OPEN = "SELECT EXISTS (SELECT FROM invoices WHERE stripe_invoice_id = $1 AND status = 'OPEN')"
 
 _STATUS = BillingSubscriptionStatus
 
@@ -55,15 +59,19 @@ async def resume_subscription(
 ) -> SubscriptionResult:
     """Let a subscription go on: take back that it ends, that it is paused or, where neither is, that its plan changes.
 
-    One that was paused since its trial ended without a payment method begins a new period, once that is paid.
+    One that was paused since its trial ended without a payment method begins a new period, once that is paid. So does
+    one of which nobody has paid for the period under way, as that began while it was paused; where a day or less of it
+    is left, it goes on with the next.
 
     Raises: NotFound, InvalidState, IdempotencyKeyReused, OperationInProgress, StripeUnavailable.
     """
     intent = Intent(viewer.caller, idempotency_key, RESUME, {"subscription_id": str(subscription_id)})
 
     async def decide(connection: AnyConnection, row: BillingSubscription) -> Decision:
-        steps = _resumption(row)
-        if Step.RESUME in steps and not await has_method(connection, row):
+        steps = _resumption(row, services.clock())
+        if Step.RESTART in steps and await connection.fetchval(_IS_OPEN, row.latest_invoice):
+            steps.insert(steps.index(Step.RESTART), Step.DROP_CHANGE)  # it waits for its payment since the last time
+        if {Step.RESUME, Step.RESTART} & {*steps} and not await has_method(connection, row):
             raise InvalidState("Please save a payment method first.", state=row.status.value)
         return Decision(steps)
 
@@ -104,7 +112,7 @@ def _ending(row: BillingSubscription, *, at_period_end: bool) -> list[Step]:
     return [*undo_steps(row), Step.END_LATER]
 
 
-def _resumption(row: BillingSubscription) -> list[Step]:
+def _resumption(row: BillingSubscription, now: datetime) -> list[Step]:
     state = row.status.value
     if row.status.is_final:
         raise InvalidState("This subscription has ended: please subscribe again.", state=state)
@@ -121,6 +129,8 @@ def _resumption(row: BillingSubscription) -> list[Step]:
         if row.unpaid_since is not None:
             raise InvalidState("Please pay the open invoice first.", state=state)
         steps.append(Step.UNPAUSE)
+    if _is_worth_restarting(row, now):
+        steps += [*([Step.RELEASE] if row.stripe_schedule_id is not None else []), Step.RESTART]
     if not steps and row.next_price_id is not None:
         steps = undo_steps(row)
     if steps:
@@ -128,6 +138,13 @@ def _resumption(row: BillingSubscription) -> list[Step]:
     if row.status in {_STATUS.PAST_DUE, _STATUS.UNPAID}:
         raise InvalidState("Please pay the open invoice.", state=state)
     raise InvalidState("There is nothing to resume: this subscription goes on.", state=state)
+
+
+def _is_worth_restarting(row: BillingSubscription, now: datetime) -> bool:
+    """Whether nobody has paid for the period under way, and nobody is asked to, and there is much left of it."""
+    if row.stripe_status != "active" or row.unpaid_since is not None or row.past_due_since is None:
+        return False
+    return row.current_period_end is not None and row.current_period_end - now > _WORTH_RESTARTING
 
 
 def _require_pausable(row: BillingSubscription) -> None:

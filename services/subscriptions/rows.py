@@ -33,7 +33,8 @@ _OVERDUE = frozenset({BillingSubscriptionStatus.PAST_DUE, BillingSubscriptionSta
 
 # A renewal that failed is owed from when the period began that it is for; anything else from when it was asked for.
 # What was given up is owed no more, but its period is not paid for either, as long as nothing later was asked for. The
-# same goes for a renewal that was set aside untried, as the subscription was paused when its period began.
+# same goes for a renewal that was set aside untried, as the subscription was paused when its period began. What waits
+# for its payment ("Pending updates") says nothing of the period.
 _INVOICES = """
 WITH asked AS (
     SELECT *, CASE WHEN billing_reason = 'subscription_cycle' THEN period_end ELSE stripe_created_at END AS since,
@@ -43,6 +44,7 @@ WITH asked AS (
 ), last AS (
     SELECT * FROM asked
     WHERE (status IN ('OPEN', 'PAID', 'UNCOLLECTIBLE') OR set_aside) AND billing_reason IS DISTINCT FROM 'manual'
+        AND NOT (status = 'OPEN' AND billing_reason IS NOT DISTINCT FROM 'subscription_update')
     ORDER BY stripe_created_at DESC, id DESC LIMIT 1
 )
 SELECT min(since) FILTER (WHERE status = 'OPEN' AND attempt_count > 0) AS failed_since,

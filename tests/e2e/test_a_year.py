@@ -25,8 +25,8 @@ PAYMENTS = """{ viewer { payments(first: 50) { edges { node {
 } } } } }"""
 
 
-# The first payment, the upgrade, the renewal that was recovered, and five more.
-PAID = ["CANCELED"] * 2 + ["SUCCEEDED"] * 8
+# The first payment, the upgrade, the renewal that was recovered, five more, and the month that begins after the pause.
+PAID = ["CANCELED"] * 2 + ["SUCCEEDED"] * 9
 
 
 def key() -> str:
@@ -141,6 +141,9 @@ async def a_pause_of_two_months(life: Life) -> None:
     await life.agree("PAUSED", "Basic", set())
     resumed = await life.does("resumeSubscription", subscriptionId=life.subscription, idempotencyKey=key())
     assert resumed["errors"] == []
+    # Nobody has paid for the month under way: another begins, and is paid.
+    life.charged += 1000
+    await life.agree("ACTIVE", "Basic", {"chat"})
     await _renew(life)
     life.charged += 1000
     await life.agree("ACTIVE", "Basic", {"chat"})

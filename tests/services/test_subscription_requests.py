@@ -98,6 +98,10 @@ CALLS: dict[str, tuple[list[StripeRequest], str, str, str]] = {
         [subscription_requests.resume_collection("sub_1")],
         "/v1/subscriptions/sub_1", "_subscription_modify_params", "SubscriptionModifyParams",
     ),
+    "restart_period": (
+        [subscription_requests.restart_period("sub_1")],
+        "/v1/subscriptions/sub_1", "_subscription_modify_params", "SubscriptionModifyParams",
+    ),
     "cancel_subscription": (
         [subscription_requests.cancel_subscription("sub_1")],
         "/v1/subscriptions/sub_1", "_subscription_cancel_params", "SubscriptionCancelParams",

@@ -230,8 +230,9 @@ async def test_what_is_paused_is_used_up_then_costs_and_grants_nothing_until_it_
     assert await member.charged() == [1000]
     now = (await member.resume(subscription)).subscription
     assert (now.status, now.paused_at) == (STATUS.ACTIVE, None)
-    await member.days(31)
     assert await member.charged() == [1000, 1000]
+    await member.days(32)
+    assert await member.charged() == [1000, 1000, 1000]
     await member.check()
 
 
