@@ -88,10 +88,12 @@ def by_object(events: Sequence[WebhookEvent]) -> list[list[WebhookEvent]]:
 def _thing_of(event: WebhookEvent) -> str:
     """What an event is about: a payment's intent, an account, or a guest, whose subscriptions and invoices are one."""
     thing: dict[str, Any] = event.payload["data"]["object"]
-    customer = thing.get("customer")
-    # Intents of ours say so: those that do not may pay an invoice.
-    ours = thing.get("object") in {"payment_intent", "charge", "refund"} and (thing.get("metadata") or {})
-    if not event.account and isinstance(customer, str) and not (ours and "payment_id" in ours):
+    customer, metadata = thing.get("customer"), thing.get("metadata")
+    # Intents of ours say so: those that do not may pay an invoice. Whatever else is there instead is its handler's
+    # trouble: here it would keep all that was claimed with it.
+    may_pay_activity = str(thing.get("object")) in {"payment_intent", "charge", "refund"}
+    ours = may_pay_activity and isinstance(metadata, dict) and "payment_id" in metadata
+    if not event.account and isinstance(customer, str) and not ours:
         return customer
     return str(thing.get("payment_intent") or event.account or thing.get("id"))
 

@@ -169,6 +169,17 @@ async def test_events_of_one_thing_are_handled_in_turn(services: Services) -> No
     assert [[event.stripe_event_id for event in group] for group in groups] == [["evt_b", "evt_a"], ["evt_c"]]
 
 
+@pytest.mark.parametrize("broken", [{"object": {}}, {"object": []}, {"metadata": 5}, {"metadata": "x"}])
+async def test_an_event_of_whatever_it_may_be_keeps_no_other_from_being_handled(
+    services: Services, broken: dict[str, Any]
+) -> None:
+    thing = {"id": "pi_1", "object": "charge", "customer": {"id": 1}, **broken}
+    await deliver(services, make_event("evt_a", object_=thing, created=1))
+    await deliver(services, make_event("evt_b", object_={"id": "pi_2", **broken}, created=2))
+    groups = by_object(await claim_due(services, 10))
+    assert [[event.stripe_event_id for event in group] for group in groups] == [["evt_a"], ["evt_b"]]
+
+
 async def test_a_parked_event_is_replayed_by_an_admin_and_it_is_on_record(services: Services, clock: Clock) -> None:
     await deliver(services, make_event(object_=BROKEN))
     for _ in range(3):
