@@ -88,12 +88,15 @@ async def pause_subscription(
 
     Raises: NotFound, InvalidInput, InvalidState, IdempotencyKeyReused, OperationInProgress, StripeUnavailable.
     """
-    _check_resumption(resumes_at, services.clock())
+    if resumes_at is not None and resumes_at.tzinfo is None:
+        raise InvalidInput("resumesAt", "A time needs its offset from UTC: 2030-06-01T18:00:00Z.")
     resumption = None if resumes_at is None else int(resumes_at.timestamp())
     arguments = {"subscription_id": str(subscription_id), "resumes_at": resumption}
     intent = Intent(viewer.caller, idempotency_key, PAUSE, arguments)
 
     async def decide(_connection: AnyConnection, row: BillingSubscription) -> Decision:
+        # Asked again under the same key it is answered the same, though the time has passed.
+        _check_resumption(resumes_at, services.clock())
         _require_pausable(row)
         return Decision([Step.PAUSE], resumes_at=resumption)
 
@@ -164,9 +167,5 @@ def _require_pausable(row: BillingSubscription) -> None:
 
 
 def _check_resumption(resumes_at: datetime | None, now: datetime) -> None:
-    if resumes_at is None:
-        return
-    if resumes_at.tzinfo is None:
-        raise InvalidInput("resumesAt", "A time needs its offset from UTC: 2030-06-01T18:00:00Z.")
-    if not now < resumes_at <= now + PAUSE_MAX:
+    if resumes_at is not None and not now < resumes_at <= now + PAUSE_MAX:
         raise InvalidInput("resumesAt", f"It can go on by itself within the next {PAUSE_MAX.days} days.")

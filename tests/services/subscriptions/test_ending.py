@@ -239,13 +239,15 @@ async def test_what_is_paused_is_used_up_then_costs_and_grants_nothing_until_it_
 async def test_a_pause_ends_by_itself_when_it_was_said_to(member: Member, plan: Plan) -> None:
     subscription = await member.subscribe(plan)
     until = (member.subscriber.clock() + timedelta(days=45)).replace(microsecond=0)
-    now = (await member.pause(subscription, until=until)).subscription
+    now = (await member.pause(subscription, until=until, key="pause")).subscription
     assert (now.status, now.resumes_at) == (STATUS.PAUSED, until)
     await member.days(40)
     assert (await member.now(subscription)).status is STATUS.PAUSED
     await member.days(6)
     now = await member.now(subscription)
     assert (now.status, now.resumes_at, now.paused_at) == (STATUS.ACTIVE, None, None)
+    again = await member.pause(subscription, until=until, key="pause")  # whose answer was lost for long
+    assert (again.error, again.subscription.paused_at) == (None, None)
     assert await member.charged() == [1000]
     await member.check()
 
