@@ -25,13 +25,24 @@ _TABLE: Final = bytes(ord("0") if chr(byte).isdigit() and byte < 0x80 else ord("
 _BETWEEN: Final = b" -" + bytes(range(0x80, 0x100))
 _ROW: Final = b"0" * _DIGITS_MIN
 
+# Keyboards of other scripts write digits of their own: Arabic, Persian and Urdu, Devanagari, and the wide ones of Chinese
+# and Japanese. All ten of each begin with the same bytes.
+_ZEROS: Final = (0x0660, 0x06F0, 0x0966, 0xFF10)
+_FOREIGN: Final = tuple(
+    (chr(zero).encode()[:-1], tuple((chr(zero + digit).encode(), str(digit).encode()) for digit in range(10)))
+    for zero in _ZEROS
+)
 # JSON and GraphQL may write any character as an escape; one within the other doubles the backslash.
-_ESCAPED: Final = (b"\\u00", b"\\u20")
+_ESCAPED: Final = (b"\\u00", b"\\u20", b"\\u06", b"\\u09", b"\\uff", b"\\uFF")
 _GAPS: Final = (0x20, 0x2D, 0xA0, *range(0x2000, 0x2016), 0x202F)
 _ESCAPES: Final = (
     *((f"u003{digit}".encode(), str(digit).encode()) for digit in range(10)),
     *((f"u{gap:04{case}}".encode(), b" ") for case in "xX" for gap in _GAPS),
-)
+    *(
+        (f"u{zero + digit:04{case}}".encode(), str(digit).encode())
+        for case in "xX" for zero in _ZEROS for digit in range(10)
+    ),
+)  # fmt: skip
 
 # Between digits: spaces and dashes, those of Unicode too (no-break, thin and narrow ones; hyphens, en and em dashes).
 _GAP: Final = rb"(?:[ -]|\xc2\xa0|\xe2\x80[\x80-\x95\xaf]){0,3}"
@@ -75,6 +86,11 @@ def has_card_number(text: bytes) -> bool:
         text = text.replace(b"\\", b"")
         for escape, character in _ESCAPES:
             text = text.replace(escape, character)
+    if not text.isascii():
+        for lead, digits in _FOREIGN:
+            if lead in text:
+                for written, digit in digits:
+                    text = text.replace(written, digit)
     return _ROW in text.translate(_TABLE, _BETWEEN) and _is_there(text)
 
 

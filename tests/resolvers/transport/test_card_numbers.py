@@ -95,6 +95,17 @@ def test_a_card_is_found_behind_escapes_too(number: str) -> None:
     assert not has_card_number_in_url(b"")
 
 
+@given(written(), st.sampled_from(["٠", "۰", "०", "０"]))
+@settings(deadline=None)
+def test_a_card_is_found_in_the_digits_of_other_scripts(number: str, zero: str) -> None:
+    text = number.translate({ord(str(digit)): chr(ord(zero) + digit) for digit in range(10)})
+    assert has_card_number(text.encode())
+    assert has_card_number(json.dumps({"name": text}).encode())
+    assert has_card_number(json.dumps({"name": text}).replace("\\uff", "\\uFF").encode())
+    assert has_card_number(json.dumps({"query": f"{{ a(b: {json.dumps(text)}) }}"}).encode())
+    assert has_card_number_in_url(f"query={quote(text)}".encode())
+
+
 @pytest.mark.parametrize("method", {m.number: m for m in vars(test_cards)["_CARDS"]}.values(), ids=lambda m: m.number)
 def test_every_one_of_stripes_test_cards_is_one(method: Any) -> None:
     assert has_card_number(method.number.encode())
