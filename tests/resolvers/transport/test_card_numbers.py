@@ -95,7 +95,7 @@ def test_a_card_is_found_behind_escapes_too(number: str) -> None:
     assert not has_card_number_in_url(b"")
 
 
-@given(written(), st.sampled_from(["٠", "۰", "०", "０"]))
+@given(written(), st.sampled_from(["٠", "۰", "०", "０"]))  # noqa: RUF001 - meant
 @settings(deadline=None)
 def test_a_card_is_found_in_the_digits_of_other_scripts(number: str, zero: str) -> None:
     text = number.translate({ord(str(digit)): chr(ord(zero) + digit) for digit in range(10)})
