@@ -25,8 +25,8 @@ _TABLE: Final = bytes(ord("0") if chr(byte).isdigit() and byte < 0x80 else ord("
 _BETWEEN: Final = b" -" + bytes(range(0x80, 0x100))
 _ROW: Final = b"0" * _DIGITS_MIN
 
-# Keyboards of other scripts write digits of their own: Arabic, Persian and Urdu, Devanagari, and the wide ones of Chinese and
-# Japanese. All ten of each begin with the same bytes.
+# Keyboards of other scripts write digits of their own: Arabic, Persian and Urdu, Devanagari, and the wide ones of
+# Chinese and Japanese. All ten of each begin with the same bytes.
 _ZEROS: Final = (0x0660, 0x06F0, 0x0966, 0xFF10)
 _FOREIGN: Final = tuple(
     (chr(zero).encode()[:-1], tuple((chr(zero + digit).encode(), str(digit).encode()) for digit in range(10)))
