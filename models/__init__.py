@@ -6,9 +6,12 @@ from typing import Any
 
 MODULES = (
     "models.activities",
+    "models.activity_cancellations",
     "models.audit",
+    "models.balances",
     "models.billing_reviews",
     "models.connect_accounts",
+    "models.disputes",
     "models.dunning",
     "models.events",
     "models.invoices",
@@ -16,10 +19,13 @@ MODULES = (
     "models.operations",
     "models.payment_methods",
     "models.payments",
+    "models.payouts",
     "models.plans",
+    "models.reconciliations",
     "models.refunds",
     "models.rsvps",
     "models.subscriptions",
+    "models.transfers",
     "models.users",
     "models.webhook_events",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -23,7 +24,10 @@ class PayoutTiming(StrEnum):
 
 
 class Activity(Changing):
-    """One activity; `seats_taken` counts held and confirmed seats and never exceeds `capacity` (null: no limit)."""
+    """One activity; `seats_taken` counts held and confirmed seats and never exceeds `capacity` (null: no limit).
+
+    One that does not say when it ends is over when it starts. A canceled one takes no more payments.
+    """
 
     external_id = fields.CharField(max_length=255, unique=True)
     title = fields.CharField(max_length=255)
@@ -34,6 +38,8 @@ class Activity(Changing):
     price_minor: int = fields.BigIntField()
     currency = fields.CharField(max_length=3)
     starts_at = fields.DatetimeField()
+    ends_at: datetime | None = fields.DatetimeField(null=True)
+    canceled_at: datetime | None = fields.DatetimeField(null=True)
     capacity: int | None = fields.IntField(null=True)
     seats_taken = fields.IntField(default=0)
     payout_timing = fields.CharEnumField(PayoutTiming, max_length=16, default=PayoutTiming.IMMEDIATE)

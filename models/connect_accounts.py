@@ -54,6 +54,7 @@ class ConnectAccount(Changing):
     capabilities: dict[str, str] = fields.JSONField(default=dict)
     requirements: list[dict[str, Any]] = fields.JSONField(default=list)
     disabled_reason = fields.CharField(max_length=255, null=True)
+    payout_schedule: dict[str, Any] | None = fields.JSONField(null=True)
     deauthorized_at: datetime | None = fields.DatetimeField(null=True)
     version: int = fields.IntField(default=1)
     position: int = fields.BigIntField(default=0)

@@ -29,7 +29,12 @@ class LedgerAccountKind(StrEnum):
     REFUNDS = "REFUNDS"
     """Refunds on their way to the guest."""
     DISPUTES = "DISPUTES"
+    """Held by guests' banks while a dispute is open."""
     PAYOUTS_IN_TRANSIT = "PAYOUTS_IN_TRANSIT"
+    BANK = "BANK"
+    """Bank accounts: what payouts brought there, less what came from there."""
+    ADJUSTMENTS = "ADJUSTMENTS"
+    """What Stripe moved for reasons of its own."""
     FX_LIQUIDITY = "FX_LIQUIDITY"
     FX_GAIN_LOSS = "FX_GAIN_LOSS"
 
@@ -49,6 +54,20 @@ class LedgerTransactionKind(StrEnum):
     REFUND_FAILED = "REFUND_FAILED"
     TRANSFER_REVERSAL = "TRANSFER_REVERSAL"
     APPLICATION_FEE_REFUND = "APPLICATION_FEE_REFUND"
+    ALLOCATION = "ALLOCATION"
+    """Hosts' parts are set aside on the platform until they are released."""
+    DISPUTE = "DISPUTE"
+    DISPUTE_WON = "DISPUTE_WON"
+    DISPUTE_LOST = "DISPUTE_LOST"
+    DEBT_RECOVERY = "DEBT_RECOVERY"
+    PAYOUT = "PAYOUT"
+    PAYOUT_PAID = "PAYOUT_PAID"
+    PAYOUT_FAILED = "PAYOUT_FAILED"
+    TOP_UP = "TOP_UP"
+    STRIPE_FEE = "STRIPE_FEE"
+    SETTLEMENT = "SETTLEMENT"
+    """Stripe's balance transaction for another movement: the conversion into what was settled, and Stripe's fee."""
+    ADJUSTMENT = "ADJUSTMENT"
 
 
 class LedgerAccount(Identified):

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from tortoise import fields
 
+from models.activities import PayoutTiming
 from models.base import Changing, Identified
 from models.money import Money
 
@@ -84,7 +85,10 @@ class Payment(Changing):
     Amounts are minor units. `amount`, captured, refunded, fee and host amounts are in the presentment currency;
     the settlement, host-credit and fee-credit pairs are what Stripe's balance transactions say, and null until then.
     It pays for an activity, or for an invoice of a subscription, which is the platform's alone.
-    `refund_pending_minor` is reserved by refunds whose outcome is not known yet.
+    `refund_pending_minor` is reserved by refunds whose outcome is not known yet; `disputed_minor` is what disputes that
+    are open or lost hold of it. `stripe_account` is the connected account that a DIRECT charge is made on, '' for the
+    platform; `payout_timing` is the activity's when it was reserved, null where no host has a part. A payment that was
+    declined while its guest was away is tried again at `next_attempt_at`; `retries` counts those tries.
     `version` counts its changes and `position` orders them in the event stream.
     """
 
@@ -113,6 +117,10 @@ class Payment(Changing):
     )
     rsvp_id: UUID | None
     charge_model = fields.CharEnumField(ChargeModel, max_length=16)
+    stripe_account = fields.CharField(max_length=64, default="")
+    payout_timing: PayoutTiming | None = fields.CharEnumField(  # type: ignore[assignment]  # typed as never null
+        PayoutTiming, max_length=16, null=True
+    )
     status = fields.CharEnumField(PaymentStatus, max_length=24, default=PaymentStatus.PENDING)
     version: int = fields.IntField(default=1)
     position: int = fields.BigIntField(default=0)
@@ -122,6 +130,7 @@ class Payment(Changing):
     captured_minor: int = fields.BigIntField(default=0)
     refunded_minor: int = fields.BigIntField(default=0)
     refund_pending_minor: int = fields.BigIntField(default=0)
+    disputed_minor: int = fields.BigIntField(default=0)
     platform_fee_minor: int = fields.BigIntField()
     host_amount_minor: int = fields.BigIntField()
     fee_refunded_minor: int = fields.BigIntField(default=0)
@@ -147,6 +156,8 @@ class Payment(Changing):
     failure_decline_code = fields.CharField(max_length=64, null=True)
     failure_message: str | None = fields.TextField(null=True)
     failure_retryable = fields.BooleanField(null=True)
+    retries = fields.IntField(default=0)
+    next_attempt_at: datetime | None = fields.DatetimeField(null=True)
 
     class Meta:
         table = "payments"
@@ -168,8 +179,9 @@ class Payment(Changing):
 
     @property
     def refundable(self) -> Money:
-        """What can still be given back: captured, less refunds made and under way."""
-        return Money(self.captured_minor - self.refunded_minor - self.refund_pending_minor, self.currency)
+        """What can still be given back: captured, less refunds made and under way, and what is disputed or lost."""
+        left = self.captured_minor - self.refunded_minor - self.refund_pending_minor - self.disputed_minor
+        return Money(max(0, left), self.currency)
 
     @property
     def platform_fee(self) -> Money:
@@ -185,9 +197,12 @@ class Payment(Changing):
 class PaymentAllocation(Identified):
     """One host's part of a payment; a payment of a single host has one too.
 
-    Minor units of the payment's currency: `amount` is the host's part net of the platform's fee, `reversed` what
-    refunds took back of it (negative where one only gave the fee back), `owed` what the platform holds of it, as after
-    a refund that failed (negative where the host owes the platform).
+    Minor units of the payment's currency: `amount` is the host's part net of the platform's fee, `transferred` what of
+    it was sent, `reversed` what was taken back of it (negative where a refund only gave the fee back), `owed` what the
+    platform holds of it, as before it is released and after a refund that failed (negative where the host owes the
+    platform). `share` is the host's share of the hosts' part; all of a payment's add up to one. `release_at` is when to
+    look next whether what is owed can be sent; null: there is nothing to send. `stripe_account_id` is '' where the host
+    has no account yet.
     """
 
     payment: fields.ForeignKeyRelation[Payment] = fields.ForeignKeyField(
@@ -201,6 +216,8 @@ class PaymentAllocation(Identified):
     stripe_account_id = fields.CharField(max_length=64)
     amount_minor: int = fields.BigIntField()
     currency = fields.CharField(max_length=3)
+    share: Decimal = fields.DecimalField(max_digits=20, decimal_places=18, default=Decimal(1))
+    release_at: datetime | None = fields.DatetimeField(null=True)
     stripe_transfer_id = fields.CharField(max_length=64, null=True)
     transferred_minor: int = fields.BigIntField(default=0)
     reversed_minor: int = fields.BigIntField(default=0)
