@@ -33,7 +33,7 @@ check: .venv ## style, types, layers, and whether schema.graphql is what the cod
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-cache
 	! grep -nE '^ *(from|import) stripe\b' server.py manage.py settings.py
-	! grep -nE '^ *(from|import) (server|manage|resolvers|schema|services|models|sandbox)\b' settings.py
+	! grep -nE '^ *(from|import) (server|manage|commands|resolvers|schema|services|models|sandbox)\b' settings.py
 	$(PY) manage.py schema --check
 
 schema: .venv ## write schema.graphql from the code
