@@ -36,8 +36,8 @@ class StripeRequest:
         cls, method: str, path: str, params: Mapping[str, Any] | None = None, *, idempotency_key: str | None = None,
         stripe_account: str | None = None,
     ) -> StripeRequest:  # fmt: skip
-        """Encode the parameters; those that are None are left out."""
-        return cls(method, path, encode(params or {}), idempotency_key, stripe_account)
+        """Encode the parameters; those that are None are left out. No account, or '': the platform's own."""
+        return cls(method, path, encode(params or {}), idempotency_key, stripe_account or None)
 
 
 def encode(params: Mapping[str, Any]) -> str:
@@ -105,16 +105,21 @@ def create_payment_intent(
     )
 
 
-def confirm_payment_intent(intent: str, *, payment_method: str, return_url: str) -> StripeRequest:
+def confirm_payment_intent(
+    intent: str, *, payment_method: str, return_url: str, stripe_account: str = ""
+) -> StripeRequest:
     """ "Confirm a PaymentIntent" with another method."""
     return StripeRequest.build(
         "post",
         f"/v1/payment_intents/{intent}/confirm",
         {"payment_method": payment_method, "return_url": return_url, "expand": INTENT_EXPANSIONS},
+        stripe_account=stripe_account,
     )
 
 
-def capture_payment_intent(intent: str, *, amount_to_capture: int, application_fee_amount: int) -> StripeRequest:
+def capture_payment_intent(
+    intent: str, *, amount_to_capture: int, application_fee_amount: int, stripe_account: str = ""
+) -> StripeRequest:
     """ "Capture a PaymentIntent"; the fee is that of the amount captured."""
     return StripeRequest.build(
         "post",
@@ -124,21 +129,25 @@ def capture_payment_intent(intent: str, *, amount_to_capture: int, application_f
             "application_fee_amount": application_fee_amount or None,
             "expand": INTENT_EXPANSIONS,
         },
+        stripe_account=stripe_account,
     )
 
 
-def cancel_payment_intent(intent: str, *, reason: str) -> StripeRequest:
+def cancel_payment_intent(intent: str, *, reason: str, stripe_account: str = "") -> StripeRequest:
     """ "Cancel a PaymentIntent"."""
     return StripeRequest.build(
         "post",
         f"/v1/payment_intents/{intent}/cancel",
         {"cancellation_reason": reason, "expand": INTENT_EXPANSIONS},
+        stripe_account=stripe_account,
     )
 
 
-def retrieve_payment_intent(intent: str) -> StripeRequest:
+def retrieve_payment_intent(intent: str, *, stripe_account: str = "") -> StripeRequest:
     """ "Retrieve a PaymentIntent", with its charge."""
-    return StripeRequest.build("get", f"/v1/payment_intents/{intent}", {"expand": INTENT_EXPANSIONS})
+    return StripeRequest.build(
+        "get", f"/v1/payment_intents/{intent}", {"expand": INTENT_EXPANSIONS}, stripe_account=stripe_account
+    )
 
 
 def retrieve_charge(charge: str) -> StripeRequest:
@@ -146,8 +155,8 @@ def retrieve_charge(charge: str) -> StripeRequest:
     return StripeRequest.build("get", f"/v1/charges/{charge}")
 
 
-def list_payment_intents(*, customer: str, created_gte: int) -> StripeRequest:
-    """ "List all PaymentIntents" of a customer; the list is strongly consistent, the search is not."""
+def list_payment_intents(*, customer: str | None, created_gte: int, stripe_account: str = "") -> StripeRequest:
+    """ "List all PaymentIntents" of a customer or account; the list is strongly consistent, the search is not."""
     return StripeRequest.build(
         "get",
         "/v1/payment_intents",
@@ -157,14 +166,15 @@ def list_payment_intents(*, customer: str, created_gte: int) -> StripeRequest:
             "limit": 100,
             "expand": [f"data.{expansion}" for expansion in INTENT_EXPANSIONS],
         },
+        stripe_account=stripe_account,
     )
 
 
 def create_refund(
     *, payment_intent: str, amount: int, reason: str | None, reverse_transfer: bool, refund_application_fee: bool,
-    metadata: Mapping[str, str],
+    metadata: Mapping[str, str], stripe_account: str = "",
 ) -> StripeRequest:  # fmt: skip
-    """ "Create a refund" of a destination charge, its transfer reversed and fee refunded in proportion if asked."""
+    """ "Create a refund", its transfer reversed and fee refunded in proportion if asked."""
     return StripeRequest.build(
         "post",
         "/v1/refunds",
@@ -177,15 +187,18 @@ def create_refund(
             "metadata": dict(metadata),
             "expand": REFUND_EXPANSIONS,
         },
+        stripe_account=stripe_account,
     )
 
 
-def retrieve_refund(refund: str) -> StripeRequest:
+def retrieve_refund(refund: str, *, stripe_account: str = "") -> StripeRequest:
     """ "Retrieve a refund"."""
-    return StripeRequest.build("get", f"/v1/refunds/{refund}", {"expand": REFUND_EXPANSIONS})
+    return StripeRequest.build(
+        "get", f"/v1/refunds/{refund}", {"expand": REFUND_EXPANSIONS}, stripe_account=stripe_account
+    )
 
 
-def list_refunds(*, payment_intent: str) -> StripeRequest:
+def list_refunds(*, payment_intent: str, stripe_account: str = "") -> StripeRequest:
     """ "List all refunds" of a payment intent."""
     return StripeRequest.build(
         "get",
@@ -195,6 +208,7 @@ def list_refunds(*, payment_intent: str) -> StripeRequest:
             "limit": 100,
             "expand": [f"data.{expansion}" for expansion in REFUND_EXPANSIONS],
         },
+        stripe_account=stripe_account,
     )
 
 

@@ -70,7 +70,9 @@ async def retry_payment(
         status = await connection.fetchval("SELECT status FROM rsvps WHERE id = $1", payment.rsvp_id)
         if status != RsvpStatus.HELD:
             raise InvalidState("Your seats are no longer held. Please start again.", state=str(status))
-        return payment, confirm_payment_intent(_intent_id(payment), payment_method=method, return_url=allowed)
+        return payment, confirm_payment_intent(
+            _intent_id(payment), payment_method=method, return_url=allowed, stripe_account=payment.stripe_account
+        )
 
     return await _act(services, intent, payment_id, plan, RETRY)
 
@@ -97,8 +99,9 @@ async def capture_payment(
             raise InvalidInput("amount", f"No more than {payment.amount} was authorized.")
         fee = fee_for_capture(payment, captured)
         return payment, capture_payment_intent(
-            _intent_id(payment), amount_to_capture=captured.wire, application_fee_amount=fee.wire
-        )
+            _intent_id(payment), amount_to_capture=captured.wire, application_fee_amount=fee.wire,
+            stripe_account=payment.stripe_account,
+        )  # fmt: skip
 
     return await _act(services, intent, payment_id, plan, CAPTURE)
 
@@ -137,7 +140,10 @@ def cancel_request(payment: Payment, *, expired: bool = False) -> StripeRequest:
 
     Raises: OperationInProgress while the intent is still being made.
     """
-    return cancel_payment_intent(_intent_id(payment), reason="abandoned" if expired else "requested_by_customer")
+    return cancel_payment_intent(
+        _intent_id(payment), reason="abandoned" if expired else "requested_by_customer",
+        stripe_account=payment.stripe_account,
+    )  # fmt: skip
 
 
 async def _act(

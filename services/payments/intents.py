@@ -33,9 +33,14 @@ _CAPABILITY_CODES = frozenset(
 )
 
 
-async def fetch_facts(services: Services, intent_id: str, *, priority: Priority = Priority.BACKGROUND) -> IntentFacts:
-    """The payment intent as Stripe has it now, with its latest charge and what was credited for it."""
-    response = await services.stripe.send(retrieve_payment_intent(intent_id), priority=priority)
+async def fetch_facts(services: Services, intent_id: str, *, stripe_account: str = "") -> IntentFacts:
+    """The payment intent as Stripe has it now, with its latest charge and what was credited for it.
+
+    Args:
+        stripe_account: the connected account that a direct charge is made on, '' for the platform.
+    """
+    request = retrieve_payment_intent(intent_id, stripe_account=stripe_account)
+    response = await services.stripe.send(request, priority=Priority.BACKGROUND)
     return IntentFacts.parse(response.body)
 
 
@@ -69,7 +74,7 @@ async def settle(
         intent_id = payment.stripe_payment_intent_id or (facts.id if facts else None)
         if intent_id is None:
             break
-        facts = await fetch_facts(services, intent_id)
+        facts = await fetch_facts(services, intent_id, stripe_account=payment.stripe_account)
     raise RuntimeError(f"payment {payment.id} kept changing while it was settled")
 
 
@@ -135,10 +140,16 @@ def intent_of(refusal: Refusal) -> dict[str, Any] | None:
 
 
 async def find_intent(
-    services: Services, payment: Payment, operation: Operation, *, customer: str
+    services: Services, payment: Payment, operation: Operation, *, customer: str | None
 ) -> dict[str, Any] | None:
-    """The intent that an operation made, from the list of the customer's intents, which is strongly consistent."""
-    made = list_payment_intents(customer=customer, created_gte=made_since(operation))
+    """The intent that an operation made, from the list of the customer's intents, which is strongly consistent.
+
+    Args:
+        customer: None for a direct charge, which has none: it is among all intents of its account.
+    """
+    made = list_payment_intents(
+        customer=customer, created_gte=made_since(operation), stripe_account=payment.stripe_account
+    )
     return await find_made(services, made, payment_id=str(payment.id))
 
 
@@ -160,9 +171,11 @@ async def settle_answer(
     if body is not None:
         facts = IntentFacts.parse(body)
         if _is_replayed(answer) and not facts.status.is_final:
-            facts = await fetch_facts(services, facts.id)
+            facts = await fetch_facts(services, facts.id, stripe_account=payment.stripe_account)
     elif payment.stripe_payment_intent_id is not None:
-        facts = await fetch_facts(services, payment.stripe_payment_intent_id)
+        facts = await fetch_facts(
+            services, payment.stripe_payment_intent_id, stripe_account=payment.stripe_account
+        )
     else:
         facts = None
     if error is None and facts is not None and facts.failure is not None:
@@ -180,7 +193,7 @@ async def intent_now(services: Services, payment: Payment, step: OperationStep) 
     """
     if payment.stripe_payment_intent_id is None:
         raise LookupError(f"step {step.step} acted on a payment intent that is not known")
-    request = retrieve_payment_intent(payment.stripe_payment_intent_id)
+    request = retrieve_payment_intent(payment.stripe_payment_intent_id, stripe_account=payment.stripe_account)
     return (await services.stripe.send(request, priority=Priority.BACKGROUND)).body
 
 
