@@ -161,7 +161,9 @@ async def test_what_never_began_and_whoever_is_not_known_has_nothing(granted: Gr
     assert await granted.at(START) == {}
     services = granted.services
     assert await list_entitlements(services, viewer=PLATFORM, external_id="nobody") == []
-    assert not await is_entitled(services, viewer=PLATFORM, external_id="nobody", feature="priority")
+    for nobody, nothing in (("nobody", "priority"), ("no\x00body", "priority"), ("nobody", "prio\x00rity")):
+        assert not await is_entitled(services, viewer=PLATFORM, external_id=nobody, feature=nothing)
+    assert await list_entitlements(services, viewer=PLATFORM, external_id="no\x00body") == []
 
 
 async def test_guests_see_their_own_features_and_only_the_platform_those_of_others(granted: Granted) -> None:
