@@ -34,7 +34,7 @@ WHERE d.status = 'TRYING' AND NOT d.by_stripe
 """
 _RESTS: Final = """
 AND i.status = 'OPEN' AND NOT EXISTS (
-    SELECT FROM operations o WHERE o.status = 'RUNNING'
+    SELECT FROM operations o WHERE o.status IN ('RUNNING', 'PARKED')
         AND (o.subject_id = i.id OR o.subject_id IN (SELECT p.id FROM payments p WHERE p.invoice_id = i.id)))
 AND NOT EXISTS (SELECT FROM payments p WHERE p.invoice_id = i.id AND p.status = 'PROCESSING')
 """

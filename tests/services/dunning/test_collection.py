@@ -16,7 +16,7 @@ from models.subscriptions import BillingSubscriptionStatus
 from services.dunning.collection import collect
 from tests.services.dunning.conftest import Debtor, in_debt, with_settings
 from tests.support.billing import DAY
-from tests.support.rows import add_dunning, add_invoice, add_plan, add_subscription, add_user
+from tests.support.rows import add_dunning, add_invoice, add_operation, add_plan, add_subscription, add_user
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -287,6 +287,21 @@ async def test_a_debit_that_is_under_way_is_left_to_the_bank(debtor: Debtor) -> 
     assert len(await debtor.charges()) == count
     assert (await debtor.dunning()).status is DunningStatus.TRYING
     await debtor.rests()
+
+
+@pytest.mark.parametrize("status", ["RUNNING", "PARKED"])
+async def test_nothing_is_tried_while_nobody_knows_what_became_of_the_last_try(debtor: Debtor, status: str) -> None:
+    await debtor.renewal_fails()
+    await debtor.work()
+    await debtor.guest.let_pass(2 * DAY)
+    values = {"subject_id": (await debtor.invoice()).id, "kind": "pay_invoice", "status": status}
+    last = await add_operation(debtor.services.database.pool, **values)
+    count = len(await debtor.charges())
+    assert await collect(debtor.services) == 0
+    assert len(await debtor.charges()) == count
+    await debtor.services.database.pool.execute("DELETE FROM operations WHERE id = $1", last.id)
+    assert await collect(debtor.services) == 1
+    assert len(await debtor.charges()) == count + 1
 
 
 async def test_the_first_invoice_is_stripe_s_alone(services: Services, sandbox: Sandbox, clock: Clock) -> None:
