@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from tortoise import fields
@@ -38,8 +38,10 @@ class Payout(Changing):
     """One payout of a connected account, or (no account) of the platform ("The Payout object").
 
     `automatic` where Stripe's schedule made it; its balance transactions are known then, and with them the payments
-    inside. `version` and `position` order its changes in the event stream. A payout that was asked for here and that
-    Stripe refused has no `stripe_payout_id` and FAILED.
+    inside. `amount` is negative where Stripe took from the bank what the account owed. `fee_minor` is what it cost the
+    account; where the platform pays Stripe's fees that is nothing. `destination` is {type, name, last4} of the bank
+    account or card. `version` and `position` order its changes in the event stream. A payout that was asked for here
+    and that Stripe refused has no `stripe_payout_id` and FAILED.
     """
 
     connect_account: fields.ForeignKeyNullableRelation[ConnectAccount] = fields.ForeignKeyField(
@@ -56,6 +58,8 @@ class Payout(Changing):
     arrival_date: datetime | None = fields.DatetimeField(null=True)
     failure_code = fields.CharField(max_length=64, null=True)
     failure_message: str | None = fields.TextField(null=True)
+    fee_minor: int = fields.BigIntField(default=0)
+    destination: dict[str, Any] | None = fields.JSONField(null=True)
     balance_transaction_id = fields.CharField(max_length=64, null=True)
     failure_balance_transaction_id = fields.CharField(max_length=64, null=True)
     contents_known = fields.BooleanField(default=False)

@@ -61,6 +61,16 @@ RECEIVABLES = Pot(LedgerAccountKind.RECEIVABLES)
 UNCOLLECTIBLE = Pot(LedgerAccountKind.UNCOLLECTIBLE)
 
 
+def payouts_in_transit(owner_id: UUID | None) -> Pot:
+    """What is on its way to a host's bank, or, without an owner, to the platform's."""
+    return Pot(LedgerAccountKind.PAYOUTS_IN_TRANSIT, owner_id)
+
+
+def bank(owner_id: UUID | None) -> Pot:
+    """What payouts brought to a host's bank, or, without an owner, to the platform's."""
+    return Pot(LedgerAccountKind.BANK, owner_id)
+
+
 def host_balance(host_id: UUID) -> Pot:
     """What a host has at Stripe."""
     return Pot(LedgerAccountKind.HOST_BALANCE, host_id)
@@ -100,15 +110,19 @@ class LedgerBatch:
         payment_id: UUID | None,
         refund_id: UUID | None = None,
         stripe_object_id: str | None = None,
+        stripe_account: str = "",
     ) -> None:
-        """Move money between pots: the legs sum to zero per currency, and legs of nothing are left out."""
+        """Move money between pots: the legs sum to zero per currency, and legs of nothing are left out.
+
+        `stripe_object_id` is the object at Stripe, and `stripe_account` whose it is ('': the platform's).
+        """
         legs = [(pot, money) for pot, money in legs if money]
         if not legs:
             return
         transaction = new_row(
             LedgerTransaction,
             id=new_id(), kind=kind, reference=reference, occurred_at=occurred_at, payment_id=payment_id,
-            refund_id=refund_id, stripe_object_id=stripe_object_id,
+            refund_id=refund_id, stripe_object_id=stripe_object_id, stripe_account=stripe_account,
         )  # fmt: skip
         self.transactions.append(transaction)
         for pot, money in legs:

@@ -176,6 +176,8 @@ class Migration(migrations.Migration):
                 ('arrival_date', fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
                 ('failure_code', fields.CharField(null=True, max_length=64)),
                 ('failure_message', fields.TextField(null=True, unique=False)),
+                ('fee_minor', fields.BigIntField(default=0)),
+                ('destination', fields.JSONField(null=True, encoder=JSON_DUMPS, decoder=loads)),
                 ('balance_transaction_id', fields.CharField(null=True, max_length=64)),
                 ('failure_balance_transaction_id', fields.CharField(null=True, max_length=64)),
                 ('contents_known', fields.BooleanField(default=False)),

@@ -43,7 +43,9 @@ ALTER TABLE transfer_reversals
     ADD CONSTRAINT transfer_reversals_have_one_cause CHECK (num_nonnulls(refund_id, dispute_id) <= 1);
 ALTER TABLE payouts
     ADD CONSTRAINT payouts_status_is_known CHECK (status IN ('PENDING', 'IN_TRANSIT', 'PAID', 'FAILED', 'CANCELED')),
-    ADD CONSTRAINT payouts_have_their_account CHECK ((connect_account_id IS NOT NULL) = (stripe_account <> ''));
+    ADD CONSTRAINT payouts_have_their_account CHECK ((connect_account_id IS NOT NULL) = (stripe_account <> '')),
+    ADD CONSTRAINT payouts_under_way_are_at_stripe CHECK (
+        stripe_payout_id IS NOT NULL OR status IN ('PENDING', 'FAILED'));
 ALTER TABLE disputes
     ADD CONSTRAINT disputes_amounts_are_not_negative CHECK (amount_minor >= 0 AND withdrawn_minor >= 0),
     ADD CONSTRAINT disputes_status_is_known CHECK (status IN ('WARNING_NEEDS_RESPONSE', 'WARNING_UNDER_REVIEW',

@@ -46,6 +46,15 @@ def two_seals(**changed: str) -> str:
     )
 
 
+def payout(stripe_id: str | None, status: str, *, account: str = "") -> str:
+    """The statement that writes a payout of the platform."""
+    return (
+        "INSERT INTO payouts (id, stripe_account, stripe_payout_id, amount_minor, currency, status, instant, automatic,"
+        " fee_minor, contents_known, requested_by, version, position) VALUES (gen_random_uuid(),"
+        f" '{account}', nullif('{stripe_id or ''}', ''), 1, 'USD', '{status}', false, false, 0, false, 'stripe', 1, 0)"
+    )
+
+
 # The statement that breaks each CHECK and UNIQUE; in braces the ids of rows that are there.
 REFUSED = {
     "activities_price_is_positive": "UPDATE activities SET price_minor = 0",
@@ -164,6 +173,9 @@ REFUSED = {
     "dunnings_that_ended_try_no_more": "UPDATE dunnings SET status = 'EXHAUSTED'",
     "dunnings_of_ours_end": "UPDATE dunnings SET ends_at = NULL",
     "dunnings_end_in_a_known_way": "UPDATE dunnings SET ended_as = 'cancel'",
+    "payouts_status_is_known": payout("po_1", "LOST"),
+    "payouts_have_their_account": payout("po_1", "PAID", account="acct_1"),
+    "payouts_under_way_are_at_stripe": payout(None, "IN_TRANSIT"),
     "audit_seals_are_numbered": two_seals(number="1"),
     "audit_seals_have_one_successor": two_seals(previous_hash="sha256('one')"),
     "audit_seals_end_apart": two_seals(first_position="0", last_position="9"),
@@ -266,8 +278,8 @@ async def test_every_check_and_every_unique_key_of_the_database_has_its_refusal_
     [
         ("users", "external_id"), ("users", "stripe_customer_id"), ("activities", "external_id"),
         ("connect_accounts", "stripe_account_id"), ("payments", "stripe_payment_intent_id"), ("payments", "rsvp_id"),
-        ("payment_attempts", "stripe_charge_id"), ("refunds", "stripe_refund_id"), ("stream_epochs", "epoch"),
-        ("sweep_watermarks", "account"), ("webhook_events", "stripe_event_id,account,stripe_created_at"),
+        ("payment_attempts", "stripe_charge_id"), ("payouts", "stripe_payout_id"), ("refunds", "stripe_refund_id"),
+        ("stream_epochs", "epoch"), ("sweep_watermarks", "account"), ("webhook_events", "stripe_event_id,account,stripe_created_at"),
         ("operation_steps", "operation_id,step,attempt"),
     ],
 )  # fmt: skip
