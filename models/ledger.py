@@ -39,6 +39,32 @@ class LedgerAccountKind(StrEnum):
     FX_GAIN_LOSS = "FX_GAIN_LOSS"
 
 
+class Place(StrEnum):
+    """Where a pot's money lies: Stripe's balance of an account is the sum of the pots that lie there."""
+
+    PLATFORM = "PLATFORM"
+    """The platform's balance at Stripe."""
+    HOST = "HOST"
+    """The balance at Stripe of the pot's owner."""
+    ELSEWHERE = "ELSEWHERE"
+    """Guests, banks, Stripe itself, and money on its way between them."""
+
+
+_PLATFORM_POTS = frozenset(
+    {
+        LedgerAccountKind.PLATFORM_BALANCE, LedgerAccountKind.APPLICATION_FEES, LedgerAccountKind.SUBSCRIPTION_INCOME,
+        LedgerAccountKind.HOST_OWED,
+    }
+)  # fmt: skip
+
+
+def place_of(kind: LedgerAccountKind) -> Place:
+    """Where a pot of this kind lies; what hosts are owed is the platform's balance until it is sent."""
+    if kind is LedgerAccountKind.HOST_BALANCE:
+        return Place.HOST
+    return Place.PLATFORM if kind in _PLATFORM_POTS else Place.ELSEWHERE
+
+
 class LedgerTransactionKind(StrEnum):
     """What moved money."""
 

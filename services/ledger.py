@@ -59,6 +59,12 @@ REFUNDS = Pot(LedgerAccountKind.REFUNDS)
 INCOME = Pot(LedgerAccountKind.SUBSCRIPTION_INCOME)
 RECEIVABLES = Pot(LedgerAccountKind.RECEIVABLES)
 UNCOLLECTIBLE = Pot(LedgerAccountKind.UNCOLLECTIBLE)
+STRIPE_FEES = Pot(LedgerAccountKind.STRIPE_FEES)
+DISPUTES = Pot(LedgerAccountKind.DISPUTES)
+PAYOUTS_IN_TRANSIT = Pot(LedgerAccountKind.PAYOUTS_IN_TRANSIT)
+BANK = Pot(LedgerAccountKind.BANK)
+ADJUSTMENTS = Pot(LedgerAccountKind.ADJUSTMENTS)
+FX = Pot(LedgerAccountKind.FX_LIQUIDITY)
 
 
 def payouts_in_transit(owner_id: UUID | None) -> Pot:
@@ -130,6 +136,7 @@ class LedgerBatch:
             if account_id not in self.accounts:
                 self.accounts[account_id] = pot.account(money.currency)
             self.postings.append(_Posting(new_id(), transaction.id, account_id, money.minor, money.currency))
+        return transaction.id
 
     def settled_by(self, reference: str, balance: BalanceFacts | None) -> None:
         """Keep Stripe's balance transaction beside a movement, once it is there: posted here, or before."""
