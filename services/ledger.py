@@ -61,8 +61,6 @@ RECEIVABLES = Pot(LedgerAccountKind.RECEIVABLES)
 UNCOLLECTIBLE = Pot(LedgerAccountKind.UNCOLLECTIBLE)
 STRIPE_FEES = Pot(LedgerAccountKind.STRIPE_FEES)
 DISPUTES = Pot(LedgerAccountKind.DISPUTES)
-PAYOUTS_IN_TRANSIT = Pot(LedgerAccountKind.PAYOUTS_IN_TRANSIT)
-BANK = Pot(LedgerAccountKind.BANK)
 ADJUSTMENTS = Pot(LedgerAccountKind.ADJUSTMENTS)
 FX = Pot(LedgerAccountKind.FX_LIQUIDITY)
 
@@ -117,14 +115,16 @@ class LedgerBatch:
         refund_id: UUID | None = None,
         stripe_object_id: str | None = None,
         stripe_account: str = "",
-    ) -> None:
+    ) -> UUID | None:
         """Move money between pots: the legs sum to zero per currency, and legs of nothing are left out.
 
         `stripe_object_id` is the object at Stripe, and `stripe_account` whose it is ('': the platform's).
+
+        Returns: the id of the transaction, unless its reference was posted before; None where nothing moves.
         """
         legs = [(pot, money) for pot, money in legs if money]
         if not legs:
-            return
+            return None
         transaction = new_row(
             LedgerTransaction,
             id=new_id(), kind=kind, reference=reference, occurred_at=occurred_at, payment_id=payment_id,
