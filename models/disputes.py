@@ -34,11 +34,24 @@ class DisputeStatus(StrEnum):
         return self in _OPEN
 
     @property
+    def is_inquiry(self) -> bool:
+        """Whether the bank only asks: nothing is withdrawn, and a refund ends it ("Inquiries")."""
+        return self in _INQUIRIES
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether what was withdrawn is the guest's."""
+        return self in {DisputeStatus.LOST, DisputeStatus.PREVENTED}
+
+    @property
     def takes_evidence(self) -> bool:
         """Whether it waits for an answer."""
         return self in {DisputeStatus.WARNING_NEEDS_RESPONSE, DisputeStatus.NEEDS_RESPONSE}
 
 
+_INQUIRIES = frozenset(
+    {DisputeStatus.WARNING_NEEDS_RESPONSE, DisputeStatus.WARNING_UNDER_REVIEW, DisputeStatus.WARNING_CLOSED}
+)
 _OPEN = frozenset(
     {
         DisputeStatus.WARNING_NEEDS_RESPONSE, DisputeStatus.WARNING_UNDER_REVIEW, DisputeStatus.NEEDS_RESPONSE,
@@ -47,12 +60,27 @@ _OPEN = frozenset(
 )  # fmt: skip
 
 
+class EvidenceFileField(StrEnum):
+    """What a file of the evidence is, by Stripe's names ("The Dispute object", evidence)."""
+
+    CANCELLATION_POLICY = "cancellation_policy"
+    CUSTOMER_COMMUNICATION = "customer_communication"
+    CUSTOMER_SIGNATURE = "customer_signature"
+    DUPLICATE_CHARGE_DOCUMENTATION = "duplicate_charge_documentation"
+    RECEIPT = "receipt"
+    REFUND_POLICY = "refund_policy"
+    SERVICE_DOCUMENTATION = "service_documentation"
+    SHIPPING_DOCUMENTATION = "shipping_documentation"
+    UNCATEGORIZED_FILE = "uncategorized_file"
+
+
 class Dispute(Changing):
     """One dispute of a payment, in the payment's currency ("The Dispute object").
 
     `withdrawn_minor` is what the bank holds of the payment now, by the dispute's balance transactions; `host_minor` and
     `fee_minor` what was taken back of the hosts and given up of the platform's fee for one that was lost, zero
-    otherwise. `evidence` is what was given so far, by Stripe's names of the fields; files stand beside it.
+    otherwise. `evidence` is what Stripe has of it so far, by its names of the fields, staged or handed in; files stand
+    beside it. `notes` are the platform's messages with the guest and what it knows beside: {at, author, text}.
     """
 
     payment: fields.ForeignKeyRelation[Payment] = fields.ForeignKeyField(
@@ -72,6 +100,7 @@ class Dispute(Changing):
     host_minor: int = fields.BigIntField(default=0)
     evidence_due_by: datetime | None = fields.DatetimeField(null=True)
     evidence: dict[str, Any] = fields.JSONField(default=dict)
+    notes: list[dict[str, Any]] = fields.JSONField(default=list)
     submission_count = fields.IntField(default=0)
     is_charge_refundable = fields.BooleanField(default=False)
     stripe_created_at: datetime = fields.DatetimeField()
@@ -86,6 +115,15 @@ class Dispute(Changing):
     def amount(self) -> Money:
         """What is disputed."""
         return Money(self.amount_minor, self.currency)
+
+    @property
+    def holds(self) -> Money:
+        """What of the payment cannot be refunded for it: all that is disputed, or what the bank has taken and keeps.
+
+        An inquiry holds nothing back, and neither does a dispute that was lost over what had been refunded before.
+        """
+        at_stake = self.status.is_open and not self.status.is_inquiry
+        return Money(max(self.amount_minor, self.withdrawn_minor) if at_stake else self.withdrawn_minor, self.currency)
 
 
 class EvidenceFile(Identified):

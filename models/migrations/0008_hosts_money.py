@@ -8,7 +8,7 @@ from models.disputes import DisputeStatus
 from models.events import EventSubject
 from models.ledger import LedgerAccountKind, LedgerTransactionKind
 from models.payouts import PayoutStatus
-from models.reconciliations import DriftKind
+from models.reconciliations import DriftKind, DriftRepair
 from models.transfers import TransferStatus
 from orjson import loads
 from tortoise.fields.base import OnDelete
@@ -73,12 +73,14 @@ class Migration(migrations.Migration):
                 ('currency', fields.CharField(max_length=3)),
                 ('exchange_rate', fields.DecimalField(null=True, max_digits=24, decimal_places=12)),
                 ('source_id', fields.CharField(null=True, max_length=64)),
+                ('related_id', fields.CharField(null=True, max_length=64)),
                 ('description', fields.TextField(null=True, unique=False)),
                 ('stripe_created_at', fields.DatetimeField(auto_now=False, auto_now_add=False)),
                 ('available_on', fields.DatetimeField(auto_now=False, auto_now_add=False)),
                 ('payment_id', fields.UUIDField(null=True)),
                 ('payout_id', fields.UUIDField(null=True)),
                 ('settles_id', fields.UUIDField(null=True)),
+                ('fee_settles_id', fields.UUIDField(null=True)),
                 ('posting_id', fields.UUIDField(null=True)),
             ],
             options={'table': 'balance_transactions', 'app': 'models', 'pk_attr': 'id', 'table_description': 'One movement on one account\'s balance at Stripe ("The Balance Transaction object").'},
@@ -117,6 +119,7 @@ class Migration(migrations.Migration):
                 ('host_minor', fields.BigIntField(default=0)),
                 ('evidence_due_by', fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
                 ('evidence', fields.JSONField(default=dict, encoder=JSON_DUMPS, decoder=loads)),
+                ('notes', fields.JSONField(default=list, encoder=JSON_DUMPS, decoder=loads)),
                 ('submission_count', fields.IntField(default=0)),
                 ('is_charge_refundable', fields.BooleanField(default=False)),
                 ('stripe_created_at', fields.DatetimeField(auto_now=False, auto_now_add=False)),
@@ -222,11 +225,36 @@ class Migration(migrations.Migration):
                 ('at_stripe_minor', fields.BigIntField(null=True)),
                 ('at_stripe_currency', fields.CharField(null=True, max_length=3)),
                 ('detail', fields.TextField(unique=False)),
-                ('repair', fields.CharField(null=True, max_length=32)),
+                ('repair', fields.CharEnumField(null=True, description='SETTLE: SETTLE\nPOST: POST\nMIRROR: MIRROR', enum_type=DriftRepair, max_length=32)),
+                ('resolution', fields.TextField(null=True, unique=False)),
                 ('repaired_at', fields.DatetimeField(null=True, auto_now=False, auto_now_add=False)),
                 ('repaired_by', fields.CharField(null=True, max_length=300)),
             ],
-            options={'table': 'drifts', 'app': 'models', 'pk_attr': 'id', 'table_description': 'One difference that a run found; `repair` names what can safely be done about it (null: a person has to tell).'},
+            options={'table': 'drifts', 'app': 'models', 'pk_attr': 'id', 'table_description': 'One difference that a run found; `repair` is what can safely be done about it (null: a person has to tell).'},
+            bases=['Changing'],
+        ),
+        ops.CreateModel(
+            name='LedgerDay',
+            fields=[
+                ('id', fields.UUIDField(primary_key=True, default=new_id, unique=True, db_index=True)),
+                ('created_at', fields.DatetimeField(auto_now=False, auto_now_add=True)),
+                ('day', fields.DateField()),
+                ('kind', fields.CharEnumField(description='GUEST_CLEARING: GUEST_CLEARING\nPLATFORM_BALANCE: PLATFORM_BALANCE\nHOST_BALANCE: HOST_BALANCE\nHOST_OWED: HOST_OWED\nAPPLICATION_FEES: APPLICATION_FEES\nSUBSCRIPTION_INCOME: SUBSCRIPTION_INCOME\nRECEIVABLES: RECEIVABLES\nUNCOLLECTIBLE: UNCOLLECTIBLE\nSTRIPE_FEES: STRIPE_FEES\nREFUNDS: REFUNDS\nDISPUTES: DISPUTES\nPAYOUTS_IN_TRANSIT: PAYOUTS_IN_TRANSIT\nBANK: BANK\nADJUSTMENTS: ADJUSTMENTS\nFX_LIQUIDITY: FX_LIQUIDITY\nFX_GAIN_LOSS: FX_GAIN_LOSS', enum_type=LedgerAccountKind, max_length=24)),
+                ('currency', fields.CharField(max_length=3)),
+                ('amount_minor', fields.BigIntField()),
+            ],
+            options={'table': 'ledger_days', 'app': 'models', 'pk_attr': 'id', 'table_description': 'What moved on one day (UTC, by `occurred_at`) through all pots of a kind and currency, as far as it is added up.'},
+            bases=['Identified'],
+        ),
+        ops.CreateModel(
+            name='LedgerRollup',
+            fields=[
+                ('id', fields.UUIDField(primary_key=True, default=new_id, unique=True, db_index=True)),
+                ('created_at', fields.DatetimeField(auto_now=False, auto_now_add=True)),
+                ('updated_at', fields.DatetimeField(auto_now=True, auto_now_add=False)),
+                ('through_id', fields.UUIDField()),
+            ],
+            options={'table': 'ledger_rollups', 'app': 'models', 'pk_attr': 'id', 'table_description': 'Up to which posting days are added up: all whose ids are below `through_id`; one row at most.'},
             bases=['Changing'],
         ),
         ops.CreateModel(
