@@ -66,6 +66,26 @@ class ConnectAccount(Changing):
         """Whether the host is the settlement merchant: across a border ("Cross-border payouts", "on_behalf_of")."""
         return self.country != platform_country
 
+    def never_receives(self) -> list[str]:
+        """Why this account can never be sent a transfer, in Stripe's names of requirements; empty where it can.
+
+        A STANDARD host's losses are Stripe's, so that transfers are not possible ("Create separate charges and
+        transfers").
+        """
+        return ["standard_accounts_need_direct_charges"] if self.type is ConnectAccountType.STANDARD else []
+
+    def transfer_hindrances(self) -> list[str]:
+        """Why this account cannot be sent a transfer now, in Stripe's names of requirements; empty where it can.
+
+        What makes it ready is the active `transfers` capability ("Account capabilities").
+        """
+        return self._own_hindrances() or self.never_receives() or self._missing(("transfers",))
+
+    def _own_hindrances(self) -> list[str]:
+        if self.stripe_account_id is None:
+            return ["account_creation_pending"]
+        return ["account_deauthorized"] if self.deauthorized_at is not None else []
+
     def hindrances(self, platform_country: str) -> list[str]:
         """Why Paydesk cannot pay this host now, in Stripe's names of requirements; empty where it can.
 
@@ -73,13 +93,12 @@ class ConnectAccount(Changing):
         too where the host is the settlement merchant. A STANDARD host's losses are Stripe's, so that destination
         charges are not possible ("Create destination charges").
         """
-        if self.stripe_account_id is None:
-            return ["account_creation_pending"]
-        if self.deauthorized_at is not None:
-            return ["account_deauthorized"]
-        if self.type is ConnectAccountType.STANDARD:
-            return ["standard_accounts_need_direct_charges"]
-        needed = ("transfers", "card_payments") if self.settles(platform_country) else ("transfers",)
+        own = self._own_hindrances() or self.never_receives()
+        if own:
+            return own
+        return self._missing(("transfers", "card_payments") if self.settles(platform_country) else ("transfers",))
+
+    def _missing(self, needed: tuple[str, ...]) -> list[str]:
         missing = [name for name in needed if self.capabilities.get(name) != "active"]
         if not missing:
             return []

@@ -15,6 +15,8 @@ from models.base import Changing, Identified
 from models.money import Money
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from models.activities import Activity
     from models.invoices import Invoice
     from models.rsvps import Rsvp
@@ -245,3 +247,9 @@ class PaymentAttempt(Identified):
 
     class Meta:
         table = "payment_attempts"
+
+
+def shares_of(whole: Money, shares: Sequence[Decimal]) -> list[Money]:
+    """What each share is of an amount: they add up to the whole, by the largest-remainder method."""
+    digits = max(0, *(-int(share.as_tuple().exponent) for share in shares))
+    return whole.split([int(share.scaleb(digits)) for share in shares])

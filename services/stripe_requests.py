@@ -71,13 +71,16 @@ def list_customers(*, created_gte: int) -> StripeRequest:
 
 
 def create_payment_intent(
-    *, amount: int, currency: str, customer: str, payment_method: str, capture_method: str, application_fee_amount: int,
-    destination: str, on_behalf_of: str | None, setup_future_usage: str | None, return_url: str,
-    statement_descriptor_suffix: str | None, metadata: Mapping[str, str], off_session: bool = False,
+    *, amount: int, currency: str, customer: str, payment_method: str, capture_method: str,
+    application_fee_amount: int | None, destination: str | None, on_behalf_of: str | None,
+    setup_future_usage: str | None, return_url: str, statement_descriptor_suffix: str | None,
+    metadata: Mapping[str, str], off_session: bool = False, transfer_group: str | None = None,
 ) -> StripeRequest:  # fmt: skip
-    """ "Create a PaymentIntent", confirmed at once, as a destination charge. Amounts are in Stripe's wire integers.
+    """ "Create a PaymentIntent", confirmed at once. Amounts are in Stripe's wire integers.
 
     Args:
+        application_fee_amount, destination: of a destination charge.
+        transfer_group: of a charge whose transfers are made separately.
         off_session: the guest is not there to confirm anything: where the bank wants that, it is a decline.
     """
     return StripeRequest.build(
@@ -92,7 +95,8 @@ def create_payment_intent(
             "capture_method": capture_method,
             # Stripe refuses a fee of zero.
             "application_fee_amount": application_fee_amount or None,
-            "transfer_data": {"destination": destination},
+            "transfer_data": {"destination": destination} if destination else None,
+            "transfer_group": transfer_group,
             "on_behalf_of": on_behalf_of,
             "setup_future_usage": setup_future_usage,
             "off_session": off_session or None,

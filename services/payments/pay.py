@@ -14,6 +14,7 @@ from services.errors import InvalidInput, NotFound
 from services.fees import check_quantity
 from services.operations import Intent, PlannedStep, Refusal, Reserved, known_operation
 from services.payment_methods.reading import is_stripe_id, saved_method
+from services.payments.charging import check_splits
 from services.payments.intents import find_intent, settle_answer
 from services.payments.reservation import CREATE_INTENT, PaymentReservation, intent_request
 from services.payments.result import PaymentResult, result_of
@@ -21,12 +22,14 @@ from services.return_urls import allowed_return_url
 from services.viewer import Role
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from models.money import Money
     from models.operations import Operation
     from services.core import Services
     from services.operations import Answers, Ended
+    from services.payments.charging import Split
     from services.viewer import Viewer
 
 KIND = "pay_for_activity"
@@ -46,6 +49,7 @@ async def pay_for_activity(
     idempotency_key: str,
     payer_external_id: str | None = None,
     off_session: bool = False,
+    splits: Sequence[Split] | None = None,
 ) -> PaymentResult:
     """Hold seats of an activity and charge the guest for them; the same key resumes or replays, never repeats.
 
@@ -56,17 +60,20 @@ async def pay_for_activity(
         payer_external_id: the guest where that is not the viewer: the platform charges one who is away.
         off_session: whether the guest is away. The seats are then held for longer, so that the guest can come back to
             confirm the payment or to pay otherwise.
+        splits: whose part the hosts' part is, where it is not the activity's host's alone.
 
     Raises: Forbidden, NotFound, InvalidInput, InvalidState, PriceChanged, SoldOut, HostNotReady, IdempotencyKeyReused,
         OperationInProgress, StripeUnavailable.
     """
     payer = _payer(viewer, payer_external_id, off_session=off_session, saves=save_payment_method)
     check_quantity(quantity, path=["input", "quantity"])
+    parts = check_splits(splits)
     arguments = {
         "activity_id": str(activity_id), "quantity": quantity, "payment_method": str(payment_method),
         "expected_amount": expected_amount and str(expected_amount), "capture_later": capture_later,
         "save_payment_method": save_payment_method, "return_url": return_url,
         **({"payer": payer} if off_session else {}),
+        **({"splits": [(split.host_external_id, str(split.share)) for split in parts]} if parts else {}),
     }  # fmt: skip
     intent = Intent(viewer.caller, idempotency_key, KIND, arguments)
     allowed = allowed_return_url(services.settings, return_url, field="returnUrl")
@@ -93,6 +100,7 @@ async def pay_for_activity(
             hold_expires_at=now + timedelta(seconds=hold_s),
             leased_until=now + services.operations.lease,
             off_session=off_session,
+            splits=parts,
         )
     )
     if reserved.claimed.new:
@@ -141,13 +149,13 @@ class PayForActivity:
             return None
         payment = await Payment.get(id=operation.subject_id)
         payer = await User.get(id=payment.payer_id)
-        allocation = await PaymentAllocation.get(payment_id=payment.id)
+        allocation = await PaymentAllocation.filter(payment_id=payment.id).order_by("id").first()
         activity = await Activity.get(id=payment.activity_id)
         request = intent_request(
             payment,
             operation,
             customer=await ensure_customer(services, payer),
-            destination=allocation.stripe_account_id,
+            host=allocation.stripe_account_id if allocation else "",
             title=activity.title,
         )
         return PlannedStep(CREATE_INTENT, request)

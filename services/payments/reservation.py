@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from models.activities import Activity, PayoutTiming
+from models.activities import Activity
 from models.base import from_record, new_id, new_row
 from models.connect_accounts import ConnectAccount
 from models.currencies import currency
@@ -19,9 +19,10 @@ from models.rsvps import Rsvp, RsvpStatus
 from models.sets import Writes, from_joined, insert_rows, joined_columns
 from models.users import User
 from services.changes import ChangeSet
-from services.errors import DomainError, HostNotReady, InvalidInput, InvalidState, NotFound, PriceChanged, SoldOut
+from services.errors import DomainError, InvalidInput, InvalidState, NotFound, PriceChanged, SoldOut
 from services.fees import platform_fee
 from services.operations import Claimed, Intent, PlannedStep, new_operation, new_step, same_intent
+from services.payments.charging import Charging, Part, Split, charging_of, split_path
 from services.payments.history import record_change
 from services.stripe_requests import StripeRequest, create_payment_intent
 
@@ -53,6 +54,8 @@ class PaymentReservation:
     hold_expires_at: datetime
     leased_until: datetime
     off_session: bool = False
+    splits: Sequence[Split] = ()
+    """Whose part it is, where that is not the activity's host alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class _Draft:
     payer: User
     payment: Payment
     rsvp: Rsvp
-    allocation: PaymentAllocation
+    allocations: list[PaymentAllocation]
     step: OperationStep | None
 
 
@@ -94,6 +97,15 @@ def _activities() -> str:
     """
 
 
+@cache
+def _hosts() -> str:
+    return f"""
+    SELECT u.id AS host_id, u.external_id AS host_external_id, {joined_columns(ConnectAccount, "c")} FROM users u
+    LEFT JOIN connect_accounts c ON c.user_id = u.id AND c.deauthorized_at IS NULL
+    WHERE u.external_id = ANY($1)
+    """
+
+
 class ReservePayments:
     """The batch of `services.reservations`: a fixed number of statements, however many guests are in it."""
 
@@ -110,10 +122,12 @@ class ReservePayments:
         payers = await connection.fetch(
             "SELECT * FROM users WHERE external_id = ANY($1)", list({item.payer_external_id for item in items})
         )
+        named = {split.host_external_id for item in items for split in item.splits}
+        hosts = await connection.fetch(_hosts(), sorted(named)) if named else []
         draft = _Drafting(
             self.settings,
             {record["id"]: record for record in activities},
-            {record["host_id"]: from_joined(ConnectAccount, record, "c") for record in activities},
+            {record["host_external_id"]: _part(record) for record in (*activities, *hosts)},
             {record["external_id"]: from_record(User, record) for record in payers},
         )
         refused: dict[UUID, DomainError] = {}
@@ -172,6 +186,10 @@ async def _existing(
     return {(record["caller"], record["idempotency_key"]): from_record(Operation, record) for record in records}
 
 
+def _part(record: Any) -> Part:
+    return Part(record["host_id"], from_joined(ConnectAccount, record, "c"))
+
+
 def _outcome(
     item: PaymentReservation,
     operation: Operation | None,
@@ -200,11 +218,11 @@ class _Drafting:
         self,
         settings: Settings,
         activities: dict[UUID, Any],
-        accounts: dict[UUID, ConnectAccount | None],
+        hosts: dict[str, Part],
         payers: dict[str, User],
     ) -> None:
         self.settings = settings
-        self.accounts = accounts
+        self.hosts = hosts
         self.records = activities
         self.activities = {id_: from_record(Activity, record) for id_, record in activities.items()}
         self.payers = payers
@@ -222,31 +240,31 @@ class _Drafting:
             raise NotFound("There is no such activity.", path=["input", "activityId"])
         if payer is None:
             raise InvalidState("You are not known here yet. Please try again in a moment.", state="UNKNOWN_USER")
-        if activity.payout_timing is not PayoutTiming.IMMEDIATE:
-            raise InvalidState("This activity cannot be paid for yet.", state=activity.payout_timing.value)
         amount = _price(activity, item)
-        account, on_behalf_of = self._host(activity)
+        parts = self._parts(item, self.records[activity.id]["host_external_id"])
+        charging = charging_of(activity, parts, self.settings.platform_country, shared=bool(item.splits))
         left = activity.seats_left
         if left is not None and item.quantity > left:
             raise SoldOut(seats_left=left)
         activity.seats_taken += item.quantity
         self.seats[activity.id] += item.quantity
         fee = platform_fee(self.settings, amount, self.records[activity.id]["host_external_id"])
-        self.drafts[operation.id] = self._draft(item, operation, payer, activity, account, on_behalf_of, amount, fee)
+        self.drafts[operation.id] = self._draft(item, operation, payer, activity, charging, amount, fee)
 
-    def _host(self, activity: Activity) -> tuple[ConnectAccount, str | None]:
-        account = self.accounts.get(activity.host_id)
-        if account is None or account.stripe_account_id is None:
-            raise HostNotReady(requirements=["account_missing"])
-        country = self.settings.platform_country
-        hindrances = account.hindrances(country)
-        if hindrances:
-            raise HostNotReady(requirements=hindrances)
-        return account, account.stripe_account_id if account.settles(country) else None
+    def _parts(self, item: PaymentReservation, host_external_id: str) -> list[Part]:
+        if not item.splits:
+            return [self.hosts[host_external_id]]
+        parts = []
+        for index, split in enumerate(item.splits):
+            part = self.hosts.get(split.host_external_id)
+            if part is None:
+                raise InvalidInput(path=split_path(index, "hostExternalId"), message="There is no such host.")
+            parts.append(replace(part, share=split.share))
+        return parts
 
     def _draft(
-        self, item: PaymentReservation, operation: Operation, payer: User, activity: Activity, account: ConnectAccount,
-        on_behalf_of: str | None, amount: Money, fee: Money,
+        self, item: PaymentReservation, operation: Operation, payer: User, activity: Activity, charging: Charging,
+        amount: Money, fee: Money,
     ) -> _Draft:  # fmt: skip
         rsvp = new_row(
             Rsvp,
@@ -256,23 +274,28 @@ class _Drafting:
         payment = new_row(
             Payment,
             id=operation.subject_id, payer_id=payer.id, activity_id=activity.id, host_id=activity.host_id,
-            rsvp_id=rsvp.id, charge_model=ChargeModel.DESTINATION, status=PaymentStatus.PENDING,
+            rsvp_id=rsvp.id, charge_model=charging.model, stripe_account=charging.stripe_account,
+            payout_timing=activity.payout_timing, status=PaymentStatus.PENDING,
             currency=amount.currency, amount_minor=amount.minor, platform_fee_minor=fee.minor,
-            host_amount_minor=(amount - fee).minor, capture_later=item.capture_later, on_behalf_of=on_behalf_of,
+            host_amount_minor=(amount - fee).minor, capture_later=item.capture_later,
+            on_behalf_of=charging.on_behalf_of,
         )  # fmt: skip
-        allocation = new_row(
-            PaymentAllocation,
-            id=new_id(), payment_id=payment.id, host_id=activity.host_id, stripe_account_id=account.stripe_account_id,
-            amount_minor=payment.host_amount_minor, currency=amount.currency,
-        )  # fmt: skip
+        allocations = [
+            new_row(
+                PaymentAllocation,
+                id=new_id(), payment_id=payment.id, host_id=part.host_id, stripe_account_id=part.stripe_account_id,
+                amount_minor=its.minor, currency=amount.currency, share=part.share,
+            )
+            for part, its in zip(charging.parts, charging.amounts(amount - fee), strict=True)
+        ]  # fmt: skip
         step = None
         if payer.stripe_customer_id is not None:
             request = intent_request(
-                payment, operation, customer=payer.stripe_customer_id, destination=allocation.stripe_account_id,
+                payment, operation, customer=payer.stripe_customer_id, host=allocations[0].stripe_account_id,
                 title=activity.title,
             )  # fmt: skip
             step = new_step(operation.id, PlannedStep(CREATE_INTENT, request))
-        return _Draft(operation, payer, payment, rsvp, allocation, step)
+        return _Draft(operation, payer, payment, rsvp, allocations, step)
 
     async def write(self, connection: AnyConnection) -> None:
         """Write what was taken in, in one statement."""
@@ -287,24 +310,31 @@ class _Drafting:
         writes.add("taken", _SEATS, list(self.seats.keys()), list(self.seats.values()))
         writes.insert(Rsvp, [draft.rsvp for draft in drafts])
         writes.insert(Payment, [draft.payment for draft in drafts])
-        writes.insert(PaymentAllocation, [draft.allocation for draft in drafts])
+        writes.insert(PaymentAllocation, [allocation for draft in drafts for allocation in draft.allocations])
         writes.insert(OperationStep, [draft.step for draft in drafts if draft.step is not None])
         changes.add_to(writes)
         await writes.run(connection)
 
 
 def intent_request(
-    payment: Payment, operation: Operation, *, customer: str, destination: str, title: str
+    payment: Payment, operation: Operation, *, customer: str, host: str, title: str
 ) -> StripeRequest:
-    """The call that creates and confirms the payment intent ("Create destination charges")."""
+    """The call that creates and confirms the payment intent ("Create destination charges", "Create separate charges and
+    transfers").
+
+    Args:
+        host: the account that a destination charge goes to.
+    """
+    separate = payment.charge_model is ChargeModel.SEPARATE
     return create_payment_intent(
         amount=payment.amount.wire,
         currency=payment.currency.lower(),
         customer=customer,
         payment_method=operation.arguments["payment_method"],
         capture_method="manual" if payment.capture_later else "automatic",
-        application_fee_amount=payment.platform_fee.wire,
-        destination=destination,
+        application_fee_amount=None if separate else payment.platform_fee.wire,
+        destination=None if separate else host,
+        transfer_group=str(payment.id) if separate else None,
         on_behalf_of=payment.on_behalf_of,
         setup_future_usage="off_session" if operation.arguments["save_payment_method"] else None,
         off_session=operation.arguments.get("off_session", False),

@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import pytest
 
-from models.activities import PayoutTiming
 from models.connect_accounts import ConnectAccount, ConnectAccountType
 from models.money import Money
 from models.operations import Operation
@@ -27,7 +26,6 @@ from services.errors import (
 )
 from services.payments.pay import pay_for_activity
 from services.viewer import Role, Viewer
-from tests.support.rows import add_activity
 
 if TYPE_CHECKING:
     from tests.support.shop import Shop
@@ -108,12 +106,6 @@ async def test_a_sum_below_what_stripe_charges_is_refused_before_stripe_hears_of
     await shop.services.database.pool.execute("UPDATE activities SET price_minor = 49")
     error = await refused(shop, InvalidInput)
     assert "0.50 USD" in str(error)
-
-
-async def test_what_is_paid_out_later_cannot_be_paid_for_yet(shop: Shop) -> None:
-    async with shop.services.database.transaction() as connection:
-        later = await add_activity(connection, shop.host, payout_timing=PayoutTiming.AFTER_ACTIVITY)
-    await refused(shop, InvalidState, activity_id=later.id)
 
 
 async def test_a_token_of_somebody_unknown_here_cannot_pay(shop: Shop) -> None:
