@@ -43,6 +43,7 @@ API_VERSION: Final = "2026-10-28.endive"
 _TOO_MANY: Final = 429
 _CONFLICT: Final = 409
 _UNAUTHORIZED: Final = 401
+_FORBIDDEN: Final = 403
 _SERVER_ERROR: Final = 500
 _KEY_REFUSED_S: Final = 30.0
 _BACKOFF_S: Final = 0.5
@@ -92,6 +93,11 @@ class StripeRefusedError(StripeError):
         self.decline_code: str | None = error.get("decline_code")
         self.advice_code: str | None = error.get("advice_code")
         self.payment_intent: dict[str, Any] | None = error.get("payment_intent")
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the platform has no access to the account that it asked on ("Error codes", account_invalid)."""
+        return (self.status, self.code) == (_FORBIDDEN, "account_invalid")
 
 
 class StripeCardError(StripeRefusedError):

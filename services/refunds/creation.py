@@ -160,7 +160,8 @@ async def find_refund(services: Services, operation: Operation) -> dict[str, Any
     intent_id = refund.payment.stripe_payment_intent_id
     if intent_id is None:
         raise LookupError("a refund of a payment without an intent cannot be looked up")
-    return await find_made(services, list_refunds(payment_intent=intent_id), refund_id=str(refund.id))
+    request = list_refunds(payment_intent=intent_id, stripe_account=refund.payment.stripe_account)
+    return await find_made(services, request, refund_id=str(refund.id))
 
 
 async def settle_created(services: Services, operation: Operation, answers: Answers) -> None:

@@ -1,4 +1,7 @@
-"""What Stripe's events say of refunds ("Types of events": refund.*, charge.refunded)."""
+"""What Stripe's events say of refunds ("Types of events": refund.*, charge.refunded).
+
+Those of a connected account are about direct charges there, and known by Stripe's ids alone (services/payments/events).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import structlog
 
 from models.payments import Payment
 from models.refunds import Refund
+from services.errors import OperationInProgress
 from services.payments.events import payment_of
 from services.payments.intents import fetch_facts, settle
 from services.refunds.facts import RefundFacts
@@ -22,6 +26,16 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("refunds.events")
 
+_RETRY_AFTER_S = 2
+_UNBORN = """
+SELECT EXISTS (
+    SELECT FROM payments WHERE stripe_account = $1 AND stripe_payment_intent_id IS NULL AND status = 'PENDING'
+)
+"""
+_UNDER_WAY = """
+SELECT EXISTS (SELECT FROM refunds WHERE payment_id = $1 AND stripe_refund_id IS NULL AND status = 'PENDING')
+"""
+
 
 async def refund_changed(services: Services, event: WebhookEvent) -> None:
     """Settle a refund as Stripe has it now; one that was made in Stripe's dashboard comes in this way."""
@@ -29,13 +43,14 @@ async def refund_changed(services: Services, event: WebhookEvent) -> None:
     payment = await _payment_of(services, seen, event)
     if payment is None:
         return
-    known = await _known(seen)
+    known = await _known(services, payment, seen)
     if known is None and _is_release(payment, seen):
         return
     if known is not None and known.stripe_refund_id is not None and _same(known, RefundFacts.parse(seen)):
         return
     # Refund events overtake one another, and a refund that succeeded can still fail: ask for its state of now.
-    response = await services.stripe.send(retrieve_refund(seen["id"]), priority=Priority.BACKGROUND)
+    request = retrieve_refund(seen["id"], stripe_account=payment.stripe_account)
+    response = await services.stripe.send(request, priority=Priority.BACKGROUND)
     await settle_refund(
         services, payment.id, known.id if known else None, RefundFacts.parse(response.body),
         actor=event.actor,
@@ -51,10 +66,10 @@ async def charge_refunded(services: Services, event: WebhookEvent) -> None:
     payment = await _payment_of(services, charge, event)
     if payment is None:
         return
-    request = list_refunds(payment_intent=charge["payment_intent"])
+    request = list_refunds(payment_intent=charge["payment_intent"], stripe_account=payment.stripe_account)
     refunds = [refund async for refund in services.stripe.list_all(request, priority=Priority.BACKGROUND)]
     for refund in reversed(refunds):  # in the order in which they were made
-        known = await _known(refund)
+        known = await _known(services, payment, refund)
         if known is None and _is_release(payment, refund):
             continue
         if known is None or known.stripe_refund_id is None or not _same(known, RefundFacts.parse(refund)):
@@ -65,31 +80,48 @@ async def charge_refunded(services: Services, event: WebhookEvent) -> None:
 
 
 async def _payment_of(services: Services, thing: dict[str, Any], event: WebhookEvent) -> Payment | None:
-    """The captured payment of a refund or charge, settled first where its refund overtook its success."""
+    """The captured payment of a refund or charge, settled first where its refund overtook its success.
+
+    Raises: OperationInProgress where the intent of a direct charge on that account is not known yet.
+    """
     intent_id = thing.get("payment_intent")
     if intent_id is None:
         return None
     payment = await Payment.get_or_none(stripe_payment_intent_id=intent_id)
+    if payment is not None and payment.stripe_account != event.account:
+        return None
+    if payment is None and event.account:
+        if await services.database.pool.fetchval(_UNBORN, event.account):
+            raise OperationInProgress(retry_after_seconds=_RETRY_AFTER_S)
+        return None
     if payment is None:
         # It may be one of ours whose intent is not known yet: the refund overtook the answer that makes it known.
         request = retrieve_payment_intent(intent_id)
         intent = (await services.stripe.send(request, priority=Priority.BACKGROUND)).body
-        payment = await payment_of(services, intent_id, intent, actor=event.actor)
+        payment = await payment_of(services, intent_id, intent, event)
     if payment is None:
         log.info("refunds.event_of_no_payment", object=thing["id"])
         return None
     if not payment.status.is_captured:
-        facts = await fetch_facts(services, intent_id)
+        facts = await fetch_facts(services, intent_id, stripe_account=payment.stripe_account)
         settled = await settle(services, payment, facts, actor=event.actor)
         payment = settled.payment
     return payment if payment.status.is_captured else None
 
 
-async def _known(refund: dict[str, Any]) -> Refund | None:
-    """Our row of it: by Stripe's id, or by our metadata where its event came before Stripe's answer did."""
+async def _known(services: Services, payment: Payment, refund: dict[str, Any]) -> Refund | None:
+    """Our row of it: by Stripe's id, or by our metadata where its event came before Stripe's answer did.
+
+    Raises: OperationInProgress where it may be one of a direct charge whose answer is still to come: hosts can write
+        any metadata, so that only the answer tells.
+    """
     known = await Refund.get_or_none(stripe_refund_id=refund["id"])
     if known is not None:
         return known
+    if payment.stripe_account:
+        if await services.database.pool.fetchval(_UNDER_WAY, payment.id):
+            raise OperationInProgress(retry_after_seconds=_RETRY_AFTER_S)
+        return None
     try:
         id_ = UUID((refund.get("metadata") or {}).get("refund_id", ""))
     except ValueError:

@@ -71,7 +71,9 @@ async def settle_refund(
         if facts is None:
             raise
         # Refunds made at the same time: only newer facts say how much of the fee was given back for which of them.
-        response = await services.stripe.send(retrieve_refund(facts.id), priority=Priority.BACKGROUND)
+        account = (await Payment.get(id=payment_id)).stripe_account
+        request = retrieve_refund(facts.id, stripe_account=account)
+        response = await services.stripe.send(request, priority=Priority.BACKGROUND)
         newer = RefundFacts.parse(response.body)
         await _settle(services, payment_id, refund_id, newer, actor, ends, or_stale=False)
 
@@ -225,7 +227,6 @@ class _Rows:
             LedgerTransactionKind.REFUND, f"refund:{facts.id}", [(PLATFORM, -refund.amount), (REFUNDS, refund.amount)],
             **common,
         )  # fmt: skip
-        self.ledger.settled_by(f"refund:{facts.id}", facts.balance)
         if self.payment.charge_model is ChargeModel.PLATFORM:
             self.ledger.move(
                 LedgerTransactionKind.INVOICE_INCOME, f"invoice_income_refund:{facts.id}",

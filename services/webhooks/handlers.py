@@ -57,26 +57,27 @@ class Handler:
     sources: frozenset[EventSource]
 
 
-# Charges are made on the platform: what a connected account says of charges of its own is none of Paydesk's business.
 _PLATFORM: Final = frozenset({EventSource.PLATFORM})
 _CONNECT: Final = frozenset({EventSource.CONNECT})
+# Payments can be made on a host's account, too; what else the host sells there is passed over by their handlers.
+_BOTH: Final = _PLATFORM | _CONNECT
 
 HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
     {
-        "payment_intent.amount_capturable_updated": Handler(payment_intent_changed, _PLATFORM),
-        "payment_intent.canceled": Handler(payment_intent_changed, _PLATFORM),
-        "payment_intent.payment_failed": Handler(payment_intent_changed, _PLATFORM),
-        "payment_intent.processing": Handler(payment_intent_changed, _PLATFORM),
-        "payment_intent.requires_action": Handler(payment_intent_changed, _PLATFORM),
-        "payment_intent.succeeded": Handler(payment_intent_changed, _PLATFORM),
-        "charge.succeeded": Handler(charge_changed, _PLATFORM),
-        "charge.failed": Handler(charge_changed, _PLATFORM),
-        "charge.captured": Handler(charge_changed, _PLATFORM),
-        "charge.updated": Handler(charge_changed, _PLATFORM),
-        "charge.refunded": Handler(charge_refunded, _PLATFORM),
-        "refund.created": Handler(refund_changed, _PLATFORM),
-        "refund.updated": Handler(refund_changed, _PLATFORM),
-        "refund.failed": Handler(refund_changed, _PLATFORM),
+        "payment_intent.amount_capturable_updated": Handler(payment_intent_changed, _BOTH),
+        "payment_intent.canceled": Handler(payment_intent_changed, _BOTH),
+        "payment_intent.payment_failed": Handler(payment_intent_changed, _BOTH),
+        "payment_intent.processing": Handler(payment_intent_changed, _BOTH),
+        "payment_intent.requires_action": Handler(payment_intent_changed, _BOTH),
+        "payment_intent.succeeded": Handler(payment_intent_changed, _BOTH),
+        "charge.succeeded": Handler(charge_changed, _BOTH),
+        "charge.failed": Handler(charge_changed, _BOTH),
+        "charge.captured": Handler(charge_changed, _BOTH),
+        "charge.updated": Handler(charge_changed, _BOTH),
+        "charge.refunded": Handler(charge_refunded, _BOTH),
+        "refund.created": Handler(refund_changed, _BOTH),
+        "refund.updated": Handler(refund_changed, _BOTH),
+        "refund.failed": Handler(refund_changed, _BOTH),
         "customer.subscription.created": Handler(subscription_changed, _PLATFORM),
         "customer.subscription.updated": Handler(subscription_changed, _PLATFORM),
         "customer.subscription.deleted": Handler(subscription_changed, _PLATFORM),

@@ -21,7 +21,13 @@ import structlog
 from models.base import from_record
 from models.webhook_events import WebhookEvent, WebhookEventStatus
 from services.errors import OperationInProgress, StripeUnavailable
-from services.stripe_gateway import API_VERSION, Priority, StripeNotSent, StripeUnknownOutcome
+from services.stripe_gateway import (
+    API_VERSION,
+    Priority,
+    StripeInvalidRequest,
+    StripeNotSent,
+    StripeUnknownOutcome,
+)
 from services.stripe_requests import (
     retrieve_account,
     retrieve_capability,
@@ -32,7 +38,7 @@ from services.stripe_requests import (
 from services.webhooks.handlers import HANDLERS, handler_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from services.core import Services
@@ -95,6 +101,8 @@ def _thing_of(event: WebhookEvent) -> str:
     ours = may_pay_activity and isinstance(metadata, dict) and "payment_id" in metadata
     if not event.account and isinstance(customer, str) and not ours:
         return customer
+    if thing.get("object") == "payment_intent":
+        return str(thing.get("id"))
     return str(thing.get("payment_intent") or event.account or thing.get("id"))
 
 
@@ -144,7 +152,12 @@ async def _handle(services: Services, event: WebhookEvent, handler: Handler) -> 
         else:
             await _put_back(services, event, error)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this event's, which is kept with it
-        await _failed(services, event, error)
+        if event.account and isinstance(error, StripeInvalidRequest) and error.is_cut_off:
+            # The host has cut the platform off since: there is nobody left to ask.
+            log.info("webhooks.account_out_of_reach", event_id=event.stripe_event_id, account=event.account)
+            await _finish(services, event, WebhookEventStatus.PROCESSED)
+        else:
+            await _failed(services, event, error)
     else:
         await _finish(services, event, WebhookEventStatus.PROCESSED)
 
@@ -174,7 +187,9 @@ def _refetch(event: WebhookEvent) -> StripeRequest | None:
         return retrieve_account(id_)
     if thing.get("object") == "capability":
         return retrieve_capability(str(thing.get("account")), id_)
-    retrieve = {"payment_intent": retrieve_payment_intent, "charge": retrieve_charge, "refund": retrieve_refund}
+    retrieve: dict[str, Callable[[str], StripeRequest]] = {
+        "payment_intent": retrieve_payment_intent, "charge": retrieve_charge, "refund": retrieve_refund,
+    }  # fmt: skip
     make = retrieve.get(str(thing.get("object")))
     return None if make is None else replace(make(id_), stripe_account=event.account or None)
 

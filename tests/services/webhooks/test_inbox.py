@@ -150,7 +150,7 @@ async def test_a_connect_event_that_names_no_account_is_refused(services: Servic
 
 async def test_what_nobody_handles_is_kept_and_done_with(services: Services) -> None:
     await deliver(services, make_event("evt_unknown", type_="customer.tax_id.updated"))
-    await deliver(services, make_event("evt_not_ours", account="acct_1"), EventSource.CONNECT)
+    await deliver(services, make_event("evt_not_ours", type_="customer.updated", account="acct_1"), EventSource.CONNECT)
     rows = await WebhookEvent.all()
     assert {row.status for row in rows} == {WebhookEventStatus.IGNORED}
     assert all(row.processed_at is not None for row in rows)
