@@ -24,10 +24,20 @@ class DriftKind(StrEnum):
     STATUS_DIFFERS = "STATUS_DIFFERS"
 
 
+class DriftRepair(StrEnum):
+    """What can safely be done about a drift."""
+
+    SETTLE = "SETTLE"
+    POST = "POST"
+    MIRROR = "MIRROR"
+
+
 class ReconciliationRun(Changing):
     """One comparison of a period, [from, to), of the platform and all connected accounts.
 
-    `progress` is where it stands, so that it goes on there wherever it was broken off. One runs at a time.
+    `progress` is where it stands, so that it goes on there wherever it was broken off: `account` ('' for the platform),
+    the `kind` of object that is compared, the second `until` which is left to compare, counted back from `end`, and how
+    many of all accounts are done. One runs at a time.
     """
 
     from_at: datetime = fields.DatetimeField()
@@ -43,7 +53,10 @@ class ReconciliationRun(Changing):
 
 
 class Drift(Changing):
-    """One difference that a run found; `repair` names what can safely be done about it (null: a person has to tell)."""
+    """One difference that a run found; `repair` is what can safely be done about it (null: a person has to tell).
+
+    `detail` says in words what differs and what the repair would do, `resolution` what became of it.
+    """
 
     run: fields.ForeignKeyRelation[ReconciliationRun] = fields.ForeignKeyField(
         "models.ReconciliationRun", related_name="drifts", on_delete=fields.RESTRICT
@@ -58,7 +71,10 @@ class Drift(Changing):
     at_stripe_minor: int | None = fields.BigIntField(null=True)
     at_stripe_currency = fields.CharField(max_length=3, null=True)
     detail: str = fields.TextField()
-    repair = fields.CharField(max_length=32, null=True)
+    repair: DriftRepair | None = fields.CharEnumField(  # type: ignore[assignment]  # typed as never null
+        DriftRepair, max_length=32, null=True
+    )
+    resolution: str | None = fields.TextField(null=True)
     repaired_at: datetime | None = fields.DatetimeField(null=True)
     repaired_by = fields.CharField(max_length=300, null=True)
 

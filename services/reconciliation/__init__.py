@@ -1,0 +1,1 @@
+"""Reconciliation: Stripe's books beside ours, object by object."""
