@@ -25,6 +25,7 @@ def snapshot(payment: Payment) -> dict[str, Any]:
         "platform_fee_minor": payment.platform_fee_minor,
         "host_amount_minor": payment.host_amount_minor,
         "fee_refunded_minor": payment.fee_refunded_minor,
+        "disputed_minor": payment.disputed_minor,
         "failure_code": payment.failure_code,
         "failure_decline_code": payment.failure_decline_code,
         "stripe_payment_intent_id": payment.stripe_payment_intent_id,

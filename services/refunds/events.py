@@ -40,7 +40,7 @@ SELECT EXISTS (SELECT FROM refunds WHERE payment_id = $1 AND stripe_refund_id IS
 async def refund_changed(services: Services, event: WebhookEvent) -> None:
     """Settle a refund as Stripe has it now; one that was made in Stripe's dashboard comes in this way."""
     seen = event.payload["data"]["object"]
-    payment = await _payment_of(services, seen, event)
+    payment = await captured_payment_of(services, seen, event)
     if payment is None:
         return
     known = await _known(services, payment, seen)
@@ -63,7 +63,7 @@ async def charge_refunded(services: Services, event: WebhookEvent) -> None:
     An authorization that is let go counts as refunded, too, though nothing was taken: that is passed over.
     """
     charge = event.payload["data"]["object"]
-    payment = await _payment_of(services, charge, event)
+    payment = await captured_payment_of(services, charge, event)
     if payment is None:
         return
     request = list_refunds(payment_intent=charge["payment_intent"], stripe_account=payment.stripe_account)
@@ -79,8 +79,8 @@ async def charge_refunded(services: Services, event: WebhookEvent) -> None:
             )  # fmt: skip
 
 
-async def _payment_of(services: Services, thing: dict[str, Any], event: WebhookEvent) -> Payment | None:
-    """The captured payment of a refund or charge, settled first where its refund overtook its success.
+async def captured_payment_of(services: Services, thing: dict[str, Any], event: WebhookEvent) -> Payment | None:
+    """The captured payment of a refund, dispute or charge, settled first where that overtook its success.
 
     Raises: OperationInProgress where the intent of a direct charge on that account is not known yet.
     """
