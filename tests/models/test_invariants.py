@@ -55,7 +55,32 @@ def payout(stripe_id: str | None, status: str, *, account: str = "") -> str:
     )
 
 
+def cancellation(outcome: str = "PENDING", items: int = 1, **changed: str) -> str:
+    """The statement that cancels the activity, with so many items of one payment."""
+    columns = {"status": "'RUNNING'", "total": "2", "done": "1", "failed": "0", "finished_at": "NULL", **changed}
+    return (
+        "WITH c AS (INSERT INTO activity_cancellations (id, activity_id, requested_by, version, position,"
+        f" {', '.join(columns)}) VALUES (gen_random_uuid(), '{{activity}}', 'service:platform', 1, 0,"
+        f" {', '.join(columns.values())}) RETURNING id)"
+        " INSERT INTO activity_cancellation_items (id, cancellation_id, payment_id, outcome, attempts)"
+        f" SELECT gen_random_uuid(), c.id, p.id, '{outcome}', 0 FROM c, payments p, generate_series(1, {items})"
+    )
+
+
 # The statement that breaks each CHECK and UNIQUE; in braces the ids of rows that are there.
+def balance_transactions(**columns: str) -> str:
+    """Two rows that have these in common, and are alike but for their ids."""
+    id_ = "'txn_1'" if "stripe_account" in columns else "'txn_' || n"
+    return (
+        "INSERT INTO balance_transactions (id, stripe_balance_transaction_id, stripe_account, type, reporting_category,"
+        " amount_minor, fee_minor, currency, stripe_created_at, available_on"
+        f"{''.join(f', {name}' for name in columns if name != 'stripe_account')})"
+        f" SELECT gen_random_uuid(), {id_}, '', 'charge', 'charge', 1, 0, 'USD', now(), now()"
+        f"{''.join(f', {value}' for name, value in columns.items() if name != 'stripe_account')}"
+        " FROM generate_series(1, 2) AS n"
+    )
+
+
 REFUSED = {
     "activities_price_is_positive": "UPDATE activities SET price_minor = 0",
     "activities_capacity_is_positive": "UPDATE activities SET capacity = 0, seats_taken = 0",
@@ -73,7 +98,7 @@ REFUSED = {
     "payments_status_is_known": "UPDATE payments SET status = 'LOST' WHERE status = 'PENDING'",
     "payments_captured_is_in_the_status": "UPDATE payments SET status = 'SUCCEEDED' WHERE captured_minor = 0",
     "payments_charge_model_is_known": "UPDATE payments SET charge_model = 'BARTER'",
-    "payment_allocations_transfer_is_within_amount":
+    "payment_allocations_sent_is_within_amount":
         "UPDATE payment_allocations SET transferred_minor = amount_minor + 1",
     "refunds_amount_is_positive": "UPDATE refunds SET amount_minor = 0, fee_minor = 0, host_minor = 0",
     "refunds_bearers_add_up": "UPDATE refunds SET fee_minor = 99",
@@ -103,10 +128,12 @@ REFUSED = {
         "INSERT INTO ledger_postings (id, transaction_id, account_id, amount_minor, currency)"
         " SELECT gen_random_uuid(), '{transaction}', a.id, v.amount, 'EUR'"
         " FROM ledger_accounts a, (VALUES (5), (-5)) AS v(amount)",
-    "ledger_settlements_are_known_once":
-        "INSERT INTO ledger_settlements (id, transaction_id, stripe_account, balance_transaction_id, currency,"
-        " amount_minor, fee_minor, available_on)"
-        " SELECT gen_random_uuid(), '{transaction}', '', 'txn_1', 'USD', 1, 0, now() FROM generate_series(1, 2)",
+    "balance_transactions_are_known_once": balance_transactions(stripe_account="''"),
+    "balance_transactions_settle_once": balance_transactions(settles_id="'{transaction}'"),
+    "balance_transactions_settle_fees_once": balance_transactions(fee_settles_id="'{transaction}'"),
+    "ledger_days_are_added_up_once":
+        "INSERT INTO ledger_days (id, day, kind, currency, amount_minor)"
+        " SELECT gen_random_uuid(), '2026-01-01', 'BANK', 'USD', 1 FROM generate_series(1, 2)",
     "events_are_one_per_version":
         "INSERT INTO events (id, subject_type, subject_id, version, position, xid, status, detail)"
         " SELECT gen_random_uuid(), 'PAYMENT', '{transaction}', 1, 9, 9, 'PENDING', '{{}}' FROM generate_series(1, 2)",
@@ -182,6 +209,11 @@ REFUSED = {
     "audit_seals_begin_before_they_end": two_seals(first_position="9"),
     "audit_seals_keep_what_they_count": two_seals(count="2"),
     "audit_seals_hashes_are_whole": two_seals(root="''"),
+    "activity_cancellations_status_is_known": cancellation(status="'LOST'"),
+    "activity_cancellations_end_with_their_time": cancellation(status="'FINISHED'"),
+    "activity_cancellations_counts_are_in_order": cancellation(failed="2"),
+    "activity_cancellation_items_are_there_once": cancellation(items=2),
+    "activity_cancellation_items_outcome_is_known": cancellation("LOST"),
     "billing_reviews_one_at_a_time":
         "INSERT INTO billing_reviews (id, total, checked, repaired, failed)"
         " SELECT gen_random_uuid(), 1, 0, 0, 0 FROM generate_series(1, 2)",
@@ -279,7 +311,8 @@ async def test_every_check_and_every_unique_key_of_the_database_has_its_refusal_
         ("users", "external_id"), ("users", "stripe_customer_id"), ("activities", "external_id"),
         ("connect_accounts", "stripe_account_id"), ("payments", "stripe_payment_intent_id"), ("payments", "rsvp_id"),
         ("payment_attempts", "stripe_charge_id"), ("payouts", "stripe_payout_id"), ("refunds", "stripe_refund_id"),
-        ("stream_epochs", "epoch"), ("sweep_watermarks", "account"), ("webhook_events", "stripe_event_id,account,stripe_created_at"),
+        ("stream_epochs", "epoch"), ("sweep_watermarks", "account"),
+        ("webhook_events", "stripe_event_id,account,stripe_created_at"),
         ("operation_steps", "operation_id,step,attempt"),
     ],
 )  # fmt: skip
@@ -297,7 +330,7 @@ async def test_what_names_a_row_is_unique(db: asyncpg.Connection[Any], table: st
 
 
 APPEND_ONLY = (
-    "ledger_transactions", "ledger_postings", "ledger_settlements", "audit_entries", "audit_seals", "events",
+    "ledger_transactions", "ledger_postings", "audit_entries", "audit_seals", "events",
 )  # fmt: skip
 
 
