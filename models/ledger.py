@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from uuid import UUID
 
 from tortoise import fields
 
-from models.base import Identified
+from models.base import Changing, Identified
 
 
 class LedgerAccountKind(StrEnum):
@@ -138,16 +138,25 @@ class LedgerPosting(Identified):
         table = "ledger_postings"
 
 
-class LedgerSettlement(Identified):
-    """Stripe's balance transaction for a ledger transaction, once it is known ("Balance transactions" object)."""
+class LedgerDay(Identified):
+    """What moved on one day (UTC, by `occurred_at`) through all pots of a kind and currency, as far as it is added up.
 
-    transaction_id: UUID = fields.UUIDField()
-    stripe_account = fields.CharField(max_length=64, default="")
-    balance_transaction_id = fields.CharField(max_length=64)
+    Days are added up by the ids of their postings, which carry the time of posting: `LedgerRollup` says up to which.
+    """
+
+    day: date = fields.DateField()
+    kind = fields.CharEnumField(LedgerAccountKind, max_length=24)
     currency = fields.CharField(max_length=3)
     amount_minor: int = fields.BigIntField()
-    fee_minor: int = fields.BigIntField()
-    available_on: datetime = fields.DatetimeField()
 
     class Meta:
-        table = "ledger_settlements"
+        table = "ledger_days"
+
+
+class LedgerRollup(Changing):
+    """Up to which posting days are added up: all whose ids are below `through_id`; one row at most."""
+
+    through_id: UUID = fields.UUIDField()
+
+    class Meta:
+        table = "ledger_rollups"

@@ -16,22 +16,9 @@ if TYPE_CHECKING:
 
     from models.money import Money
     from models.sets import AnyConnection
-    from services.payments.facts import BalanceFacts
 
 # Accounts are known by what they are: two transactions that need the same new one make the same row.
 _ACCOUNTS = uuid5(NAMESPACE_URL, "paydesk:ledger:accounts")
-
-# A statement does not see the transactions that it writes itself, but it can read what it returns of them.
-_BESIDE = "UNION ALL SELECT id, reference FROM inserted_ledger_transactions"
-_SETTLEMENTS = """
-INSERT INTO ledger_settlements (id, transaction_id, stripe_account, balance_transaction_id, currency, amount_minor,
-                                fee_minor, available_on)
-SELECT v.id, t.id, '', v.balance_transaction_id, v.currency, v.amount_minor, v.fee_minor, v.available_on
-FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[], $7::timestamptz[])
-    AS v(id, reference, balance_transaction_id, currency, amount_minor, fee_minor, available_on)
-JOIN (SELECT id, reference FROM ledger_transactions WHERE reference = ANY($2) {}) t ON t.reference = v.reference
-ON CONFLICT DO NOTHING
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +89,6 @@ class LedgerBatch:
     accounts: dict[UUID, LedgerAccount] = field(default_factory=dict)
     transactions: list[LedgerTransaction] = field(default_factory=list)
     postings: list[_Posting] = field(default_factory=list)
-    settlements: list[tuple[str, BalanceFacts]] = field(default_factory=list)
 
     def move(
         self,
@@ -138,17 +124,10 @@ class LedgerBatch:
             self.postings.append(_Posting(new_id(), transaction.id, account_id, money.minor, money.currency))
         return transaction.id
 
-    def settled_by(self, reference: str, balance: BalanceFacts | None) -> None:
-        """Keep Stripe's balance transaction beside a movement, once it is there: posted here, or before."""
-        if balance is not None:
-            self.settlements.append((reference, balance))
-
     def add_to(self, writes: Writes) -> None:
         """Write them together with the rows that they are about."""
         if self.transactions:
             self._add_postings(writes)
-        if self.settlements:
-            self._add_settlements(writes)
 
     async def write(self, connection: AnyConnection) -> None:
         """Write them inside the transaction that settles."""
@@ -162,7 +141,7 @@ class LedgerBatch:
         writes.insert(LedgerAccount, accounts, conflict="ON CONFLICT DO NOTHING")
         writes.insert(
             LedgerTransaction, self.transactions,
-            conflict="ON CONFLICT (reference, occurred_at) DO NOTHING RETURNING id, reference",
+            conflict="ON CONFLICT (reference, occurred_at) DO NOTHING RETURNING id",
         )  # fmt: skip
         writes.add(
             "inserted_ledger_postings",
@@ -173,18 +152,4 @@ class LedgerBatch:
             WHERE v.transaction_id IN (SELECT id FROM inserted_ledger_transactions)
             """,
             *map(list, zip(*self.postings, strict=True)),
-        )
-
-    def _add_settlements(self, writes: Writes) -> None:
-        rows = self.settlements
-        writes.add(
-            "inserted_ledger_settlements",
-            _SETTLEMENTS.format(_BESIDE if self.transactions else ""),
-            [new_id() for _ in rows],
-            [reference for reference, _ in rows],
-            [balance.id for _, balance in rows],
-            [balance.amount.currency for _, balance in rows],
-            [balance.amount.minor for _, balance in rows],
-            [balance.fee.minor for _, balance in rows],
-            [balance.available_on for _, balance in rows],
         )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 INTENT_EXPANSIONS = ("latest_charge.balance_transaction", "latest_charge.transfer", "latest_charge.application_fee")
 
 # Without these a refund does not say what it took back of the host and the fee.
-REFUND_EXPANSIONS = ("balance_transaction", "charge.application_fee", "charge.transfer", "transfer_reversal")
+REFUND_EXPANSIONS = ("charge.application_fee", "charge.transfer", "transfer_reversal")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +71,20 @@ def list_customers(*, created_gte: int) -> StripeRequest:
 
 
 def create_payment_intent(
-    *, amount: int, currency: str, customer: str, payment_method: str, capture_method: str,
+    *, amount: int, currency: str, customer: str | None, payment_method: str, capture_method: str,
     application_fee_amount: int | None, destination: str | None, on_behalf_of: str | None,
     setup_future_usage: str | None, return_url: str, statement_descriptor_suffix: str | None,
     metadata: Mapping[str, str], off_session: bool = False, transfer_group: str | None = None,
+    stripe_account: str = "",
 ) -> StripeRequest:  # fmt: skip
     """ "Create a PaymentIntent", confirmed at once. Amounts are in Stripe's wire integers.
 
     Args:
-        application_fee_amount, destination: of a destination charge.
+        application_fee_amount: of a destination charge and of a direct charge.
+        destination: of a destination charge.
         transfer_group: of a charge whose transfers are made separately.
         off_session: the guest is not there to confirm anything: where the bank wants that, it is a decline.
+        stripe_account: the account that a direct charge is made on.
     """
     return StripeRequest.build(
         "post",
@@ -106,6 +109,7 @@ def create_payment_intent(
             "metadata": dict(metadata),
             "expand": INTENT_EXPANSIONS,
         },
+        stripe_account=stripe_account,
     )
 
 

@@ -11,17 +11,18 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from models.activities import PayoutTiming
 from models.base import from_record, new_id, new_row
-from models.ledger import LedgerTransactionKind
 from models.operations import Operation
-from models.payments import ChargeModel, Payment, PaymentAllocation, PaymentAttempt, PaymentStatus
+from models.payments import Payment, PaymentAllocation, PaymentAttempt, PaymentStatus
 from models.rsvps import Rsvp, RsvpStatus
 from models.sets import Writes, from_joined, joined_columns
 from services.changes import ChangeSet
-from services.fees import fee_for_capture
-from services.ledger import FEES, GUESTS, INCOME, PLATFORM, LedgerBatch, host_balance
+from services.ledger import LedgerBatch
 from services.operations import Answer, Ended, add_answers, add_ends
+from services.payments.captures import take_in
 from services.payments.history import record_change, snapshot
+from services.transfers.times import release_times
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -127,14 +128,21 @@ class SettleIntents:
         # Read once the payments are locked: who held them may have changed these.
         theirs = await connection.fetch(_theirs(), ids)
         rsvps = (from_joined(Rsvp, record, "r") for record in theirs)
-        allocations = (from_joined(PaymentAllocation, record, "a") for record in theirs)
+        allocations: dict[UUID, list[PaymentAllocation]] = {}
+        for record in theirs:
+            allocation = from_joined(PaymentAllocation, record, "a")
+            if allocation is not None:
+                allocations.setdefault(allocation.payment_id, []).append(allocation)
+        later = [record["id"] for record in payments if record["payout_timing"] == PayoutTiming.AFTER_ACTIVITY]
+        now = self.clock()
         return _Batch(
-            self.clock(),
+            now,
             timedelta(seconds=self.settings.hold_s),
             payments[0]["xid"],
             {record["id"]: from_record(Payment, record) for record in payments},
             {rsvp.id: rsvp for rsvp in rsvps if rsvp is not None},
-            {allocation.payment_id: allocation for allocation in allocations if allocation is not None},
+            allocations,
+            await release_times(connection, self.settings, later, now) if later else {},
             written_at=payments[0]["now"],
         )
 
@@ -144,7 +152,7 @@ def _theirs() -> str:
     return f"""
     SELECT {joined_columns(Rsvp, "r")}, {joined_columns(PaymentAllocation, "a")} FROM payments p
     LEFT JOIN rsvps r ON r.id = p.rsvp_id LEFT JOIN payment_allocations a ON a.payment_id = p.id
-    WHERE p.id = ANY($1)
+    WHERE p.id = ANY($1) ORDER BY a.id
     """
 
 
@@ -158,7 +166,8 @@ class _Batch:
         xid: int,
         payments: dict[UUID, Payment],
         rsvps: dict[UUID, Rsvp],
-        allocations: dict[UUID, PaymentAllocation],
+        allocations: dict[UUID, list[PaymentAllocation]],
+        releases: dict[UUID, datetime],
         *,
         written_at: datetime,
     ) -> None:
@@ -168,6 +177,7 @@ class _Batch:
         self.payments = payments
         self.rsvps = rsvps
         self.allocations = allocations
+        self.releases = releases
         self.changes = ChangeSet("stripe", xid)
         self.ledger = LedgerBatch()
         self.touched: dict[UUID, Payment] = {}
@@ -236,7 +246,12 @@ class _Batch:
         payment.status = status
         facts = item.facts
         if status.is_captured and facts is not None:
-            self._capture(payment, facts)
+            allocations = self.allocations.get(payment.id, [])
+            release_at = self.releases.get(payment.id, self.now)
+            take_in(payment, allocations, facts, self.ledger, now=self.now, release_at=release_at)
+            self.touched_allocations.update({allocation.id: allocation for allocation in allocations})
+            if facts.charge is not None:
+                self._settlement(payment, facts.charge)
         rsvp = self.rsvps.get(payment.rsvp_id) if payment.rsvp_id else None
         if rsvp is None:
             return
@@ -259,47 +274,6 @@ class _Batch:
             self.released.append(rsvp)
         rsvp.status, rsvp.hold_expires_at = status, None
 
-    def _capture(self, payment: Payment, facts: IntentFacts) -> None:
-        """Money was taken: who gets what of it, and the gross postings of a destination charge or an invoice's."""
-        captured = facts.received
-        if payment.charge_model is ChargeModel.PLATFORM:
-            fee = captured
-        else:  # a part that was captured in Stripe's dashboard may have any fee
-            fee = facts.charge.fee if facts.charge else fee_for_capture(payment, captured)
-        payment.captured_minor = captured.minor
-        payment.platform_fee_minor = fee.minor
-        payment.host_amount_minor = (captured - fee).minor
-        allocation = self.allocations.get(payment.id)
-        if allocation is not None:
-            allocation.amount_minor = allocation.transferred_minor = payment.host_amount_minor
-            self.touched_allocations[allocation.id] = allocation
-        charge_id = facts.charge_id or facts.id
-        charge = facts.charge
-        occurred_at = charge.created_at if charge else self.now
-        common: dict[str, Any] = {"occurred_at": occurred_at, "payment_id": payment.id}
-        if allocation is not None or payment.charge_model is ChargeModel.PLATFORM:
-            self.ledger.move(
-                LedgerTransactionKind.CHARGE, f"charge:{charge_id}", [(GUESTS, -captured), (PLATFORM, captured)],
-                stripe_object_id=charge_id, **common,
-            )  # fmt: skip
-        if payment.charge_model is ChargeModel.PLATFORM:
-            self.ledger.move(
-                LedgerTransactionKind.INVOICE_INCOME, f"invoice_income:{charge_id}",
-                [(PLATFORM, -captured), (INCOME, captured)], stripe_object_id=charge_id, **common,
-            )  # fmt: skip
-        elif allocation is not None:
-            host = host_balance(allocation.host_id)
-            self.ledger.move(
-                LedgerTransactionKind.TRANSFER, f"transfer:{charge_id}", [(PLATFORM, -captured), (host, captured)],
-                stripe_object_id=charge.transfer_id if charge else None, **common,
-            )  # fmt: skip
-            self.ledger.move(
-                LedgerTransactionKind.APPLICATION_FEE, f"application_fee:{charge_id}", [(host, -fee), (FEES, fee)],
-                stripe_object_id=charge.application_fee_id if charge else None, **common,
-            )  # fmt: skip
-        if charge is not None:
-            self._settlement(payment, charge)
-
     def _settlement(self, payment: Payment, charge: ChargeFacts) -> None:
         """What Stripe credited, once its balance transactions are there."""
         balance = charge.balance
@@ -308,11 +282,10 @@ class _Batch:
             payment.settlement_currency = balance.amount.currency
             payment.settlement_minor = balance.amount.minor
             payment.settlement_exchange_rate = balance.exchange_rate
-            self.ledger.settled_by(f"charge:{charge.id}", balance)
-        allocation = self.allocations.get(payment.id)
-        if allocation is not None and charge.transfer_id not in {None, allocation.stripe_transfer_id}:
-            allocation.stripe_transfer_id = charge.transfer_id
-            self.touched_allocations[allocation.id] = allocation
+        for allocation in self.allocations.get(payment.id, ()):
+            if charge.transfer_id not in {None, allocation.stripe_transfer_id}:
+                allocation.stripe_transfer_id = charge.transfer_id
+                self.touched_allocations[allocation.id] = allocation
         if charge.transfer_amount is not None:
             payment.host_credit_currency = charge.transfer_amount.currency
             payment.host_credit_minor = charge.transfer_amount.minor
@@ -332,7 +305,7 @@ class _Batch:
         writes.update(Rsvp, list(self.touched_rsvps.values()), ("status", "hold_expires_at"))
         writes.update(
             PaymentAllocation, list(self.touched_allocations.values()),
-            ("amount_minor", "transferred_minor", "stripe_transfer_id"),
+            ("amount_minor", "transferred_minor", "stripe_transfer_id", "owed_minor", "release_at"),
         )  # fmt: skip
         attempts = sorted(self.attempts.values(), key=lambda attempt: attempt.stripe_charge_id)
         writes.insert(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.money import Money
 from models.refunds import RefundReason, RefundStatus
-from services.payments.facts import BalanceFacts, instant
+from services.payments.facts import instant
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -67,7 +67,6 @@ class RefundFacts:
     transfer_reversed: Money | None
     """What was taken back of the host's transfer, in the transfer's currency; None where nothing was."""
     charge: ChargeTakenBack | None
-    balance: BalanceFacts | None
 
     @classmethod
     def parse(cls, body: dict[str, Any]) -> RefundFacts:
@@ -81,7 +80,6 @@ class RefundFacts:
             created_at=instant(body["created"]),
             transfer_reversed=_money(body.get("transfer_reversal"), "amount"),
             charge=ChargeTakenBack.parse(body.get("charge")),
-            balance=BalanceFacts.parse(body.get("balance_transaction")),
         )
 
 

@@ -13,14 +13,12 @@ import pytest
 from models.ledger import LedgerAccountKind, LedgerTransactionKind
 from models.money import Money
 from services.ledger import FEES, GUESTS, PLATFORM, LedgerBatch, Pot, host_balance, host_owed
-from services.payments.facts import BalanceFacts
 
 if TYPE_CHECKING:
     from services.database import Database
 
 AT = datetime(2026, 5, 6, 7, 8, 9, tzinfo=UTC)
 CHARGE = LedgerTransactionKind.CHARGE
-BALANCE = BalanceFacts("txn_1", Money(92, "EUR"), Money(3, "EUR"), exchange_rate=None, available_on=AT)
 
 
 def usd(minor: int) -> Money:
@@ -135,31 +133,3 @@ async def test_each_currency_and_owner_has_a_pot_of_its_own(database: Database) 
     charge(again, "charge:again", usd(1))
     await write(database, again)
     assert await database.pool.fetchval("SELECT count(*) FROM ledger_accounts WHERE kind = 'APPLICATION_FEES'") == 2
-
-
-async def test_what_stripe_credited_is_kept_beside_its_movement_once(database: Database) -> None:
-    batch = LedgerBatch()
-    charge(batch, "charge:ch_1", usd(100))
-    batch.settled_by("charge:ch_1", BALANCE)
-    await write(database, batch)
-    late = LedgerBatch()
-    late.settled_by("charge:ch_1", BALANCE)
-    late.settled_by("charge:unknown", BALANCE)
-    await write(database, late)
-    [record] = await database.pool.fetch(
-        "SELECT s.*, t.reference FROM ledger_settlements s JOIN ledger_transactions t ON t.id = s.transaction_id"
-    )
-    assert (record["reference"], record["currency"], record["amount_minor"], record["fee_minor"]) == (
-        "charge:ch_1", "EUR", 92, 3,
-    )  # fmt: skip
-
-
-async def test_a_settlement_that_comes_later_finds_its_movement(database: Database) -> None:
-    batch = LedgerBatch()
-    charge(batch, "charge:ch_1", usd(100))
-    await write(database, batch)
-    assert await database.pool.fetchval("SELECT count(*) FROM ledger_settlements") == 0
-    late = LedgerBatch()
-    late.settled_by("charge:ch_1", BALANCE)
-    await write(database, late)
-    assert await database.pool.fetchval("SELECT count(*) FROM ledger_settlements") == 1

@@ -29,7 +29,6 @@ _TABLES = {
     "payment_attempts": "payment_id = $1",
     "ledger_transactions": "payment_id = $1",
     "ledger_postings": "transaction_id IN (SELECT id FROM ledger_transactions WHERE payment_id = $1)",
-    "ledger_settlements": "transaction_id IN (SELECT id FROM ledger_transactions WHERE payment_id = $1)",
     "events": "subject_id = $1",
 }
 

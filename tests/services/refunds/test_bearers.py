@@ -145,21 +145,6 @@ async def test_refunds_in_another_currency_than_the_host_s_take_back_what_they_g
     await shop.check()
 
 
-async def test_what_a_refund_moved_at_stripe_is_kept(shop: Shop) -> None:
-    payment = await shop.paid()
-    refund = await shop.refund(payment, 500)
-    made = await shop.sandbox.get(f"/v1/refunds/{refund.stripe_refund_id}", {"expand": ["balance_transaction"]})
-    settled = await pool_fetch(
-        shop.services,
-        "SELECT s.* FROM ledger_settlements s JOIN ledger_transactions t ON t.id = s.transaction_id"
-        " WHERE t.reference = $1",
-        f"refund:{refund.stripe_refund_id}",
-    )
-    assert [(record["balance_transaction_id"], record["amount_minor"]) for record in settled] == [
-        (made["balance_transaction"]["id"], -500)
-    ]
-
-
 async def test_ours_under_way_beside_one_of_the_dashboard_counts_no_more_than_was_taken(shop: Shop) -> None:
     payment = await shop.paid()
     await shop.sandbox.faults(reset_before=1.0)
