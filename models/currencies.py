@@ -1,4 +1,4 @@
-"""The currencies that Stripe can present, each with its four facts.
+"""The currencies that Stripe can present, each with its five facts.
 
 Sources: Stripe's "Supported currencies" page (presentment list, zero-decimal, three-decimal and special-case
 currencies, minimum charge amounts) and ISO 4217 (minor units) through the package `iso4217`.
@@ -33,6 +33,9 @@ _WIRE_EXPONENT: Final = {"MGA": 0, "ISK": 2, "UGX": 2}
 # Codes that Stripe still presents and ISO 4217 has withdrawn.
 _WITHDRAWN_DECIMALS: Final = {"STD": 2, "ANG": 2}
 
+# Banks move whole units only of these, though they have hundredths ("Special cases" in "Supported currencies").
+_PAID_OUT_IN_WHOLE_UNITS: Final = frozenset({"HUF", "TWD"})
+
 # Minor units as displayed. Currencies that Stripe does not list are held to what the settlement currency's minimum
 # converts to, which only Stripe knows: for them the smallest step is the minimum here.
 _MINIMUM_CHARGE: Final = {
@@ -55,6 +58,8 @@ class Currency:
     """Amounts charged are multiples of this many minor units."""
     minimum_charge_minor: int
     """The smallest charge that Stripe accepts, in minor units."""
+    payout_step_minor: int
+    """Payouts are multiples of this many minor units."""
 
 
 def _decimals(code: str) -> int:
@@ -68,7 +73,8 @@ def _currency(code: str) -> Currency:
     wire_exponent = _WIRE_EXPONENT.get(code, decimals)
     # Three-decimal amounts must end in 0; an amount that the wire cannot carry is not chargeable either.
     step = 10 if decimals == 3 else 10 ** max(0, decimals - wire_exponent)
-    return Currency(code, decimals, wire_exponent, step, _MINIMUM_CHARGE.get(code, step))
+    payout_step = 10**decimals if code in _PAID_OUT_IN_WHOLE_UNITS else step
+    return Currency(code, decimals, wire_exponent, step, _MINIMUM_CHARGE.get(code, step), payout_step)
 
 
 @cache

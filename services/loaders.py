@@ -17,6 +17,7 @@ from models.connect_accounts import ConnectAccount
 from models.invoices import CreditNote, Invoice, InvoiceLine
 from models.payment_methods import SavedPaymentMethod
 from models.payments import Payment, PaymentAllocation
+from models.payouts import Payout
 from models.plans import Plan, PlanPrice
 from models.refunds import Refund
 from models.rsvps import Rsvp
@@ -28,6 +29,7 @@ from services.errors import DomainError, Unauthenticated
 from services.history import histories
 from services.movements import Movement, movements_of
 from services.payment_methods.reading import attached_methods
+from services.payouts.reading import payments_inside
 from services.visibility import visible_rows
 
 if TYPE_CHECKING:
@@ -129,6 +131,21 @@ class Loaders:
     def refunds(self) -> DataLoader[tuple[UUID, PageRequest], Page[Refund]]:
         """By the id of the payment and the page that is wanted."""
         return self._paged(Refund, "payment_id")
+
+    @cached_property
+    def payouts(self) -> DataLoader[UUID, Payout]:
+        """By id, of rows that others point at: there is one."""
+        return self._required(Payout)
+
+    @cached_property
+    def payouts_of_accounts(self) -> DataLoader[tuple[UUID, PageRequest], Page[Payout]]:
+        """By the id of the connected account and the page that is wanted."""
+        return self._paged(Payout, "connect_account_id")
+
+    @cached_property
+    def payments_inside(self) -> DataLoader[tuple[UUID, PageRequest], Page[Payment]]:
+        """By the id of the payout and the page that is wanted."""
+        return _loader(self._payments_inside)
 
     @cached_property
     def subscriptions(self) -> DataLoader[UUID, BillingSubscription]:
@@ -256,6 +273,13 @@ class Loaders:
             return [found[key] for key in wanted]
 
         return _loader(load)
+
+    async def _payments_inside(self, wanted: list[tuple[UUID, PageRequest]]) -> list[Page[Payment]]:
+        found: dict[tuple[UUID, PageRequest], Page[Payment]] = {}
+        for request in dict.fromkeys(request for _, request in wanted):
+            pages = await payments_inside(self._services, [id_ for id_, other in wanted if other == request], request)
+            found |= {(id_, request): page for id_, page in pages.items()}
+        return [found[key] for key in wanted]
 
     async def _recoveries(self, subscription_ids: list[UUID]) -> list[Recovery | None]:
         found = await recoveries(self._services, subscription_ids)

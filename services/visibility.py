@@ -11,6 +11,7 @@ from models.connect_accounts import ConnectAccount
 from models.invoices import Invoice
 from models.payment_methods import SavedPaymentMethod
 from models.payments import Payment
+from models.payouts import Payout
 from models.plans import Plan
 from models.refunds import Refund
 from models.rsvps import Rsvp
@@ -43,6 +44,7 @@ _SEEN_BY_USERS: Final[Mapping[type[Model], str | None]] = {
     Rsvp: f"({_ME} = t.user_id OR EXISTS (SELECT FROM activities a WHERE a.id = t.activity_id AND a.host_id = {_ME}))",
     Refund: f"EXISTS (SELECT FROM payments p WHERE p.id = t.payment_id AND {_ME} IN (p.payer_id, p.host_id))",
     ConnectAccount: f"{_ME} = t.user_id",
+    Payout: f"EXISTS (SELECT FROM connect_accounts c WHERE c.id = t.connect_account_id AND c.user_id = {_ME})",
     SavedPaymentMethod: f"{_ME} = t.user_id",
     Plan: "$2::text IS NOT NULL",
     BillingSubscription: f"{_ME} = t.user_id",

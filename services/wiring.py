@@ -31,6 +31,8 @@ from services.payments.actions import CANCEL_KIND, CAPTURE_KIND, RETRY_KIND
 from services.payments.pay import PayForActivity
 from services.payments.reservation import ReservePayments
 from services.payments.settlement import SettleIntents
+from services.payouts.creation import CreatePayout
+from services.payouts.schedule import SetPayoutSchedule
 from services.plans.syncing import SyncPlan
 from services.rate_limiter import RateLimiter
 from services.refunds.creation import RefundPayment
@@ -61,7 +63,7 @@ def operation_kinds() -> list[OperationKind]:
         CreateConnectAccount(), SyncPlan(), CreateSubscription(), CHANGE_PLAN_KIND,
         CANCEL_SUBSCRIPTION_KIND, RESUME_SUBSCRIPTION_KIND, PAUSE_SUBSCRIPTION_KIND,
         CreateSetupIntent(), AttachPaymentMethod(), DetachPaymentMethod(), SetDefaultPaymentMethod(),
-        PayInvoice(), StopRetries(), EndDunning(), LiftUnpaid(),
+        PayInvoice(), StopRetries(), EndDunning(), LiftUnpaid(), CreatePayout(), SetPayoutSchedule(),
     ]  # fmt: skip
 
 

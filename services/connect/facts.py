@@ -33,6 +33,8 @@ class AccountFacts:
     capabilities: dict[str, str]
     requirements: list[dict[str, Any]]
     disabled_reason: str | None
+    payout_schedule: dict[str, Any] | None
+    """As `schedule_of` has it; None where the account does not tell."""
 
     @classmethod
     def parse(cls, body: dict[str, Any]) -> AccountFacts:
@@ -48,6 +50,7 @@ class AccountFacts:
             capabilities=dict(body.get("capabilities") or {}),
             requirements=_requirements(requirements, body.get("future_requirements") or {}),
             disabled_reason=requirements.get("disabled_reason"),
+            payout_schedule=_schedule(body),
         )
 
     def apply(self, account: ConnectAccount) -> None:
@@ -61,6 +64,28 @@ class AccountFacts:
         account.capabilities = self.capabilities
         account.requirements = self.requirements
         account.disabled_reason = self.disabled_reason
+        if self.payout_schedule is not None:
+            account.payout_schedule = self.payout_schedule
+
+
+def schedule_of(schedule: dict[str, Any], delay_days: int | None) -> dict[str, Any]:
+    """When an account is paid out by itself, as its row keeps it: {interval, weekly_days, monthly_days, delay_days}.
+
+    Args:
+        schedule: of an Account's settings, or of its Balance Settings.
+        delay_days: for how many days its money waits before it can be paid out.
+    """
+    return {
+        "interval": schedule["interval"],
+        "weekly_days": list(schedule.get("weekly_payout_days") or []),
+        "monthly_days": list(schedule.get("monthly_payout_days") or []),
+        "delay_days": delay_days,
+    }
+
+
+def _schedule(body: dict[str, Any]) -> dict[str, Any] | None:
+    schedule = ((body.get("settings") or {}).get("payouts") or {}).get("schedule")
+    return None if not schedule else schedule_of(schedule, schedule.get("delay_days"))
 
 
 def _requirements(now: dict[str, Any], future: dict[str, Any]) -> list[dict[str, Any]]:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from models.connect_accounts import ConnectAccount, ConnectAccountType
+from models.connect_accounts import ConnectAccountType
 from services.connect.calls import call_stripe
+from services.connect.own import own_account
 from services.errors import InvalidState
 from services.payments.facts import instant
 from services.return_urls import allowed_return_url
 from services.stripe_requests import create_account_link, create_login_link
-from services.users import require_user
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -45,7 +45,7 @@ async def create_onboarding_link(
     """
     back = allowed_return_url(services.settings, return_url, field="returnUrl")
     anew = allowed_return_url(services.settings, refresh_url, field="refreshUrl")
-    account = await _own_account(viewer)
+    account = await own_account(viewer)
     # Links work once: each gets a key of its own, so that a repeated call never answers a used one.
     request = create_account_link(account.stripe_account_id or "", return_url=back, refresh_url=anew, key=str(uuid4()))
     body = await call_stripe(services, request, "Stripe refused to make an onboarding link.")
@@ -57,7 +57,7 @@ async def create_dashboard_link(services: Services, *, viewer: Viewer) -> str:
 
     Raises: Forbidden; InvalidState for CUSTOM, without an account, or before onboarding; StripeUnavailable.
     """
-    account = await _own_account(viewer)
+    account = await own_account(viewer)
     if account.type is ConnectAccountType.CUSTOM:
         raise InvalidState("Custom accounts have no dashboard at Stripe.", state=account.type.value)
     if account.type is ConnectAccountType.STANDARD:
@@ -67,11 +67,3 @@ async def create_dashboard_link(services: Services, *, viewer: Viewer) -> str:
     request = create_login_link(account.stripe_account_id or "", key=str(uuid4()))
     body = await call_stripe(services, request, "Stripe refused to make a dashboard link.")
     return str(body["url"])
-
-
-async def _own_account(viewer: Viewer) -> ConnectAccount:
-    user = await require_user(viewer)
-    account = await ConnectAccount.get_or_none(user_id=user.id, deauthorized_at=None)
-    if account is None or account.stripe_account_id is None:
-        raise InvalidState("You have no account yet. Create one first.", state="NO_ACCOUNT")
-    return account

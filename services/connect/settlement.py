@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "stripe_account_id", "country", "default_currency", "details_submitted", "stripe_charges_enabled",
-    "payouts_enabled", "capabilities", "requirements", "disabled_reason", "deauthorized_at", "version", "position",
+    "payouts_enabled", "capabilities", "requirements", "disabled_reason", "payout_schedule", "deauthorized_at",
+    "version", "position",
 )  # fmt: skip
 
 
@@ -48,6 +49,7 @@ def snapshot(account: ConnectAccount, platform_country: str) -> dict[str, Any]:
         "capabilities": account.capabilities,
         "requirements": account.requirements,
         "disabled_reason": account.disabled_reason,
+        "payout_schedule": account.payout_schedule,
     }
 
 
@@ -86,6 +88,28 @@ async def apply_facts(
         return False
     action = "connect_account.created" if created else "connect_account.updated"
     await _write(connection, account, xid, action, actor, before=None if created else before, after=after)
+    return True
+
+
+async def apply_schedule(
+    connection: AnyConnection,
+    account: ConnectAccount,
+    xid: int,
+    schedule: dict[str, Any],
+    *,
+    platform_country: str,
+    actor: str,
+) -> bool:
+    """Write to a locked account when it is paid out by itself (`schedule_of`).
+
+    Returns: whether that is new.
+    """
+    before = snapshot(account, platform_country)
+    account.payout_schedule = schedule
+    after = snapshot(account, platform_country)
+    if after == before:
+        return False
+    await _write(connection, account, xid, "connect_account.scheduled", actor, before=before, after=after)
     return True
 
 

@@ -23,6 +23,7 @@ from services.payment_methods.events import (
     setup_intent_succeeded,
 )
 from services.payments.events import charge_changed, payment_intent_changed
+from services.payouts.events import payout_changed
 from services.refunds.events import charge_refunded, refund_changed
 from services.subscriptions.events import schedule_changed, subscription_changed, trial_will_end
 
@@ -118,6 +119,13 @@ HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
         "account.updated": Handler(account_changed, _CONNECT),
         "account.application.deauthorized": Handler(account_deauthorized, _CONNECT),
         "capability.updated": Handler(account_changed, _CONNECT),
+        "balance_settings.updated": Handler(account_changed, _CONNECT),
+        "payout.created": Handler(payout_changed, _BOTH),
+        "payout.updated": Handler(payout_changed, _BOTH),
+        "payout.paid": Handler(payout_changed, _BOTH),
+        "payout.failed": Handler(payout_changed, _BOTH),
+        "payout.canceled": Handler(payout_changed, _BOTH),
+        "payout.reconciliation_completed": Handler(payout_changed, _BOTH),
     }
 )
 

@@ -1,4 +1,4 @@
-"""The four facts of each currency."""
+"""The five facts of each currency."""
 
 from __future__ import annotations
 
@@ -55,3 +55,10 @@ def test_anything_else_is_no_currency(code: str) -> None:
 def test_the_table_cannot_be_changed() -> None:
     with pytest.raises(TypeError):
         currencies()["EUR"] = currency("USD")  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("code", "step"), [("HUF", 100), ("TWD", 100), ("ISK", 1), ("UGX", 1), ("KWD", 10), ("EUR", 1)]
+)
+def test_payouts_go_in_the_steps_that_banks_move(code: str, step: int) -> None:
+    assert currency(code).payout_step_minor == step
