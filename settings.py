@@ -129,6 +129,9 @@ class Settings(BaseSettings):
     fee_minimum_minor: AmountsByCurrency = _setting({}, 'The least fee, minor units per currency: {"EUR": 50}.')
     fee_overrides: dict[str, FeeRule] = _setting({}, "Fees of single hosts, by their external id.")
     hold_s: int = _setting(900, "Seconds that seats are held for a payment.", gt=0)
+    release_after_s: int = _setting(
+        86_400, "Seconds after an activity's end that hosts who are paid then are sent their part.", ge=0
+    )
     off_session_hold_s: int = _setting(
         86_400, "Seconds that seats are held for a guest who has to come back to confirm a payment.", gt=0
     )
@@ -152,6 +155,13 @@ class Settings(BaseSettings):
     recover_every_s: float = _setting(5.0, "Seconds between looks for unfinished operations.", gt=0)
     expire_every_s: float = _setting(5.0, "Seconds between looks for holds that ran out.", gt=0)
     inbox_every_s: float = _setting(2.0, "Seconds between looks for webhook events that were missed.", gt=0)
+    release_every_s: float = _setting(10.0, "Seconds between looks for hosts' parts that can be sent.", gt=0)
+    cancellation_every_s: float = _setting(
+        2.0, "Seconds between looks for guests of cancelled activities who have not got their money back.", gt=0
+    )
+    cancellation_at_once: int = _setting(
+        8, "Guests of cancelled activities whom one process deals with at the same time.", ge=1
+    )
     dunning_every_s: float = _setting(60.0, "Seconds between looks for invoices that are due to be tried again.", gt=0)
     billing_review_every_s: float = _setting(
         86_400.0, "Seconds between reviews that compare every live subscription with Stripe.", gt=0

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from copy import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -165,6 +166,7 @@ class StripeGateway:
         self.breaker = breaker
         self._on_call = on_call
         self._random = random_
+        self._least_priority = Priority.INTERACTIVE
         # A connector of our own replaces the package's, which caps at 100 connections; certificates stay checked.
         connector = aiohttp.TCPConnector(limit=config.connections, keepalive_timeout=60)
         timeout = aiohttp.ClientTimeout(total=config.timeout_s)
@@ -176,6 +178,12 @@ class StripeGateway:
             "Content-Type": "application/x-www-form-urlencoded",
             "User-Agent": f"Paydesk stripe-python/{stripe.VERSION}",
         }
+
+    def in_background(self) -> StripeGateway:
+        """The same gateway for work that nobody waits for: each call lets guests go first, whatever it asks for."""
+        other = copy(self)
+        other._least_priority = Priority.BACKGROUND  # noqa: SLF001 - it is one of us
+        return other
 
     async def send(self, request: StripeRequest, *, priority: Priority = Priority.INTERACTIVE) -> StripeResponse:
         """Send a request, again under the same key where that is safe, until it is answered or time is up.
@@ -241,7 +249,7 @@ class StripeGateway:
         if not self.breaker.allow():
             raise _held_back("the circuit to Stripe is open", max(1.0, self.breaker.retry_after_s))
         try:
-            await self._limiter.acquire(priority)
+            await self._limiter.acquire(max(priority, self._least_priority))
         except RateExceededError:
             self.breaker.abandoned()
             raise _held_back("too many calls to Stripe", 2.0) from None
