@@ -72,7 +72,7 @@ class ConnectAccount(Changing):
         A STANDARD host's losses are Stripe's, so that transfers are not possible ("Create separate charges and
         transfers").
         """
-        return ["standard_accounts_need_direct_charges"] if self.type is ConnectAccountType.STANDARD else []
+        return ["standard_accounts_need_direct_charges"] if self.takes_direct_charges else []
 
     def transfer_hindrances(self) -> list[str]:
         """Why this account cannot be sent a transfer now, in Stripe's names of requirements; empty where it can.
@@ -86,16 +86,25 @@ class ConnectAccount(Changing):
             return ["account_creation_pending"]
         return ["account_deauthorized"] if self.deauthorized_at is not None else []
 
+    @property
+    def takes_direct_charges(self) -> bool:
+        """Whether guests are charged on this account itself ("Create direct charges").
+
+        A STANDARD host's losses are Stripe's, so that destination charges are not possible.
+        """
+        return self.type is ConnectAccountType.STANDARD
+
     def hindrances(self, platform_country: str) -> list[str]:
         """Why Paydesk cannot pay this host now, in Stripe's names of requirements; empty where it can.
 
         What makes a host ready is the active `transfers` capability ("Account capabilities"), with `card_payments`
-        too where the host is the settlement merchant. A STANDARD host's losses are Stripe's, so that destination
-        charges are not possible ("Create destination charges").
+        too where the host is the settlement merchant, and that alone for direct charges.
         """
-        own = self._own_hindrances() or self.never_receives()
+        own = self._own_hindrances()
         if own:
             return own
+        if self.takes_direct_charges:
+            return self._missing(("card_payments",))
         return self._missing(("transfers", "card_payments") if self.settles(platform_country) else ("transfers",))
 
     def _missing(self, needed: tuple[str, ...]) -> list[str]:

@@ -9,6 +9,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from models.operations import Operation
     from services.core import Services
     from services.stripe_requests import StripeRequest
@@ -22,10 +24,17 @@ def made_since(operation: Operation) -> int:
     return int((operation.created_at - _CLOCK_SKEW).timestamp())
 
 
-async def find_made(services: Services, request: StripeRequest, **metadata: str) -> dict[str, Any] | None:
-    """The first object of a whole list that has this metadata; None where the list proves that there is none."""
+async def find_made(
+    services: Services, request: StripeRequest, *, is_it: Callable[[dict[str, Any]], bool] | None = None,
+    **metadata: str,
+) -> dict[str, Any] | None:  # fmt: skip
+    """The first object of a whole list that has this metadata; None where the list proves that there is none.
+
+    Args:
+        is_it: what else it has to be, where others can write such metadata.
+    """
     async for found in services.stripe.list_all(request):
         known = found.get("metadata") or {}
-        if all(known.get(name) == value for name, value in metadata.items()):
+        if all(known.get(name) == value for name, value in metadata.items()) and (is_it is None or is_it(found)):
             return found
     return None

@@ -41,6 +41,17 @@ def attach_payment_method(method: str, *, customer: str) -> StripeRequest:
     return StripeRequest.build("post", f"/v1/payment_methods/{method}/attach", {"customer": customer})
 
 
+def clone_payment_method(method: str, *, customer: str | None, stripe_account: str) -> StripeRequest:
+    """ "Clone PaymentMethods across accounts": a method of the platform for one direct charge on this account.
+
+    Args:
+        customer: whose it is; None for one that is nobody's, which is used up by this.
+    """
+    return StripeRequest.build(
+        "post", "/v1/payment_methods", {"payment_method": method, "customer": customer}, stripe_account=stripe_account
+    )
+
+
 def detach_payment_method(method: str) -> StripeRequest:
     """ "Detach a PaymentMethod from a Customer"; it can never be attached again."""
     return StripeRequest.build("post", f"/v1/payment_methods/{method}/detach")

@@ -123,7 +123,7 @@ class CancelRsvp(PlannedAtReserve):
             await settle_created(services, operation, answers)
         elif answers.get(CANCEL) is not None:
             payment = await Payment.get(rsvp_id=operation.subject_id)
-            await settle_answer(services, operation, payment, CANCEL, answers)
+            await settle_answer(services, operation, payment, CANCEL, answers, cut_off_cancels=True)
         else:
             async with services.database.transaction() as connection:
                 await finish(connection, [operation.id])

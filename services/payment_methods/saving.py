@@ -14,6 +14,8 @@ from services.payment_methods.settlement import settle_methods
 from services.stripe_gateway import StripeError
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from services.core import Services
     from services.payments.facts import IntentFacts
     from services.payments.settlement import SettledPayment
@@ -24,18 +26,23 @@ _UNDER_WAY: Final = frozenset({PaymentStatus.AUTHORIZED, PaymentStatus.PROCESSIN
 
 
 async def keep_saved(services: Services, settled: SettledPayment, facts: IntentFacts, *, actor: str) -> None:
-    """Take in what a payment that was just made has saved, so that its guest finds it there at once.
-
-    The payment is made in any case: where Stripe cannot be asked now, its event brings the method.
-    """
+    """Take in what a payment that was just made has saved, so that its guest finds it there at once."""
     payment, customer = settled.payment, facts.saved_to
     if customer is None or not settled.changed or not (payment.status.is_captured or payment.status in _UNDER_WAY):
         return
     method = payment.payment_method and payment.payment_method["stripe_id"]
     if await SavedPaymentMethod.exists(stripe_payment_method_id=method, detached_at=None):
         return
+    await take_in(services, payment.payer_id, customer, actor=actor)
+
+
+async def take_in(services: Services, user_id: UUID, customer: str, *, actor: str) -> None:
+    """Take in what a customer has saved.
+
+    The payment is made in any case: where Stripe cannot be asked now, its event brings the method.
+    """
     try:
-        now = await settle_methods(services, payment.payer_id, customer, actor=actor)
+        now = await settle_methods(services, user_id, customer, actor=actor)
         await ensure_default(services, now)
     except (StripeError, DomainError) as error:
-        log.warning("payment_methods.not_taken_in_yet", payment=str(payment.id), error=type(error).__name__)
+        log.warning("payment_methods.not_taken_in_yet", user=str(user_id), error=type(error).__name__)

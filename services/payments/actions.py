@@ -13,6 +13,7 @@ from services.fees import fee_for_capture
 from services.operations import Intent, PlannedAtReserve, PlannedStep, known_operation, reserve
 from services.payment_methods.reading import is_stripe_id, resolve_method
 from services.payments.access import lock_for_host, lock_for_payer
+from services.payments.direct import cloned, find_method, next_method_step
 from services.payments.intents import amount_in, intent_now, settle_answer
 from services.payments.result import PaymentResult, result_of
 from services.return_urls import allowed_return_url
@@ -20,7 +21,7 @@ from services.stripe_requests import cancel_payment_intent, capture_payment_inte
 from services.viewer import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from uuid import UUID
 
     from models.money import Money
@@ -62,7 +63,7 @@ async def retry_payment(
         return await result_of(await services.operations.end(services, known))
     method = await resolve_method(services, viewer.external_id, payment_method, path=["input", "paymentMethod"])
 
-    async def plan(connection: AnyConnection) -> tuple[Payment, StripeRequest]:
+    async def plan(connection: AnyConnection) -> tuple[Payment, StripeRequest | None]:
         payment, _ = await lock_for_payer(connection, viewer, payment_id)
         if viewer.role is not Role.USER or not await _is_payer(connection, viewer, payment):
             raise Forbidden("Only the guest may try another way to pay.")
@@ -70,11 +71,13 @@ async def retry_payment(
         status = await connection.fetchval("SELECT status FROM rsvps WHERE id = $1", payment.rsvp_id)
         if status != RsvpStatus.HELD:
             raise InvalidState("Your seats are no longer held. Please start again.", state=str(status))
-        return payment, confirm_payment_intent(
-            _intent_id(payment), payment_method=method, return_url=allowed, stripe_account=payment.stripe_account
-        )
+        if payment.charge_model is ChargeModel.DIRECT:
+            _intent_id(payment)
+            return payment, None  # the method is cloned to the host's account first
+        return payment, confirm_payment_intent(_intent_id(payment), payment_method=method, return_url=allowed)
 
-    return await _act(services, intent, payment_id, plan, RETRY)
+    arguments = {"payment_method": method, "return_url": allowed}
+    return await _act(services, intent, payment_id, plan, RETRY, arguments=arguments)
 
 
 async def capture_payment(
@@ -150,18 +153,20 @@ async def _act(
     services: Services,
     intent: Intent,
     payment_id: UUID,
-    plan: Callable[[AnyConnection], Awaitable[tuple[Payment, StripeRequest]]],
+    plan: Callable[[AnyConnection], Awaitable[tuple[Payment, StripeRequest | None]]],
     step_name: str,
+    *,
+    arguments: Mapping[str, Any] | None = None,
 ) -> PaymentResult:
-    """Reserve one call on a payment's intent, make it and settle it."""
+    """Reserve one call on a payment's intent, make it and settle it; where `plan` has none, its kind plans it."""
     planned: Payment | None = None
 
     async def first(connection: AnyConnection, _operation: Operation) -> list[PlannedStep]:
         nonlocal planned
         planned, request = await plan(connection)
-        return [PlannedStep(step_name, request)]
+        return [] if request is None else [PlannedStep(step_name, request)]
 
-    reserved = await reserve(services, intent, first, subject_id=payment_id)
+    reserved = await reserve(services, intent, first, subject_id=payment_id, arguments=arguments)
     return await result_of(await services.operations.end(services, reserved, subject=planned))
 
 
@@ -195,7 +200,9 @@ class IntentAction(PlannedAtReserve):
         payment = answers.subject  # as it was before Stripe was asked
         if not isinstance(payment, Payment):
             payment = await Payment.get(id=operation.subject_id)
-        settled = await settle_answer(services, operation, payment, self.name, answers)
+        settled = await settle_answer(
+            services, operation, payment, self.name, answers, cut_off_cancels=self.name == CANCEL
+        )
         return settled.ended
 
     async def find(self, services: Services, operation: Operation, step: OperationStep) -> dict[str, Any] | None:
@@ -213,7 +220,31 @@ def _charge_id(intent: dict[str, Any]) -> str | None:
     return charge["id"] if isinstance(charge, dict) else charge
 
 
-RETRY_KIND = IntentAction(
+class RetryAction(IntentAction):
+    """A retry; that of a direct charge goes by a method of the host's account, cloned for it."""
+
+    async def next_step(self, services: Services, operation: Operation, answers: Answers) -> PlannedStep | None:
+        """What was not planned at reserve: the clone, and the confirmation with it."""
+        if RETRY in answers.by_step:
+            return None
+        payment, given = await Payment.get(id=operation.subject_id), operation.arguments
+        step = await next_method_step(services, payment, given["payment_method"], answers)
+        if step is not None:
+            return step
+        request = confirm_payment_intent(
+            _intent_id(payment), payment_method=cloned(answers), return_url=given["return_url"],
+            stripe_account=payment.stripe_account,
+        )  # fmt: skip
+        return PlannedStep(RETRY, request)
+
+    async def find(self, services: Services, operation: Operation, step: OperationStep) -> dict[str, Any] | None:
+        """The method, or the intent where its state shows the call's effect."""
+        if step.step != RETRY:
+            return await find_method(services, operation, step)
+        return await IntentAction.find(self, services, operation, step)
+
+
+RETRY_KIND = RetryAction(
     RETRY,
     lambda payment, intent: (
         intent["status"] != "requires_payment_method" or _charge_id(intent) != payment.stripe_charge_id

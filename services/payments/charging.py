@@ -61,11 +61,12 @@ class Charging:
 
 
 def charging_of(activity: Activity, parts: Sequence[Part], platform_country: str, *, shared: bool) -> Charging:
-    """Pick the way: the one host of an activity who is paid at once is the destination of the charge; else the platform
-    charges, and sends each host's part when it is due ("Create separate charges and transfers").
+    """Pick the way: the one host of an activity who is paid at once is the destination of the charge, or is charged for
+    on the host's own account where that is a STANDARD one ("Create direct charges"); else the platform charges, and
+    sends each host's part when it is due ("Create separate charges and transfers").
 
-    A destination has to be able to take the money. Separate parts wait for their hosts, but not for those who can never
-    be sent any.
+    A host who is paid at once has to be able to take the money. Separate parts wait for their hosts, but not for those
+    who can never be sent any.
 
     Args:
         shared: whether the guest's side said whose parts they are.
@@ -73,7 +74,7 @@ def charging_of(activity: Activity, parts: Sequence[Part], platform_country: str
     Raises: HostNotReady.
     """
     if not shared and activity.payout_timing is PayoutTiming.IMMEDIATE:
-        return _to_destination(parts[0], platform_country)
+        return _to_host(parts[0], platform_country)
     for index, part in enumerate(parts):
         never = part.account.never_receives() if part.account else []
         if never:
@@ -82,13 +83,15 @@ def charging_of(activity: Activity, parts: Sequence[Part], platform_country: str
     return Charging(ChargeModel.SEPARATE, parts, _merchant(activity, parts, platform_country))
 
 
-def _to_destination(part: Part, platform_country: str) -> Charging:
+def _to_host(part: Part, platform_country: str) -> Charging:
     account = part.account
     if account is None or account.stripe_account_id is None:
         raise HostNotReady(requirements=["account_missing"])
     hindrances = account.hindrances(platform_country)
     if hindrances:
         raise HostNotReady(requirements=hindrances)
+    if account.takes_direct_charges:
+        return Charging(ChargeModel.DIRECT, (part,), stripe_account=account.stripe_account_id)
     merchant = account.stripe_account_id if account.settles(platform_country) else None
     return Charging(ChargeModel.DESTINATION, (part,), merchant)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from models.money import Money
 from models.payments import PaymentStatus
 from services.customers import is_customer_gone
 from services.errors import CardDeclined, DomainError, HostNotReady, InvalidInput, InvalidState
@@ -18,7 +19,6 @@ from services.stripe_gateway import Priority, StripeCardError
 from services.stripe_requests import list_payment_intents, retrieve_payment_intent
 
 if TYPE_CHECKING:
-    from models.money import Money
     from models.operations import Operation, OperationStep
     from models.payments import Payment
     from services.core import Services
@@ -51,18 +51,20 @@ async def settle(
     *,
     actor: str,
     ends: OperationEnd | None = None,
+    cut_off: bool = False,
 ) -> SettledPayment:
     """Settle facts about a payment, fetching them again for as long as they turn out stale.
 
     Args:
         payment: as it was before Stripe was asked.
-        facts: None where Stripe never made a payment intent and never will.
+        facts: None where Stripe never made a payment intent and never will, and where they are out of reach.
+        cut_off: whether its host has cut the platform off for good, so that what is unpaid stays so.
 
     Raises: StripeError where they have to be fetched again and Stripe cannot be reached.
     """
     for _ in range(STALE_TRIES):
         settled = await services.settlements.submit(
-            IntentSettlement(payment.id, facts, actor, payment.version, ends=ends)
+            IntentSettlement(payment.id, facts, actor, payment.version, ends=ends, cut_off=cut_off)
         )
         if settled.changed:
             services.live.wake()
@@ -118,6 +120,14 @@ def _code(answer: Answer | None) -> str | None:
     return getattr(answer.error, "code", None) if isinstance(answer, Refusal) else None
 
 
+def _error_on(payment: Payment, refusal: Refusal) -> DomainError:
+    """As `error_of`; a host's account that cannot be charged on says so without any code."""
+    error = refusal.error
+    if payment.stripe_account and not getattr(error, "code", None) and not getattr(error, "param", None):
+        return HostNotReady(requirements=["capability.card_payments"])
+    return error_of(refusal)
+
+
 def _refused_request(error: StripeError) -> DomainError:
     code = getattr(error, "code", None) or ""
     param = getattr(error, "param", None) or ""
@@ -126,7 +136,7 @@ def _refused_request(error: StripeError) -> DomainError:
         return HostNotReady(requirements=[code or "account_invalid"])
     if is_customer_gone(error):
         return InvalidState("Something has changed in the meantime. Please try again.", state="CUSTOMER_GONE")
-    if param.startswith("payment_method") or "payment_method" in code:
+    if param.startswith(("payment_method", "customer")) or "payment_method" in code:
         return InvalidInput("paymentMethod", "This payment method cannot be used. Please choose another one.")
     if code in {"amount_too_small", "amount_too_large"}:
         return InvalidInput("quantity", "Stripe does not take a payment of this amount.")
@@ -150,29 +160,50 @@ async def find_intent(
     made = list_payment_intents(
         customer=customer, created_gte=made_since(operation), stripe_account=payment.stripe_account
     )
-    return await find_made(services, made, payment_id=str(payment.id))
+    return await find_made(
+        services, made, is_it=lambda intent: _can_be(payment, intent), payment_id=str(payment.id),
+        operation_id=str(operation.id),
+    )  # fmt: skip
+
+
+def _can_be(payment: Payment, intent: dict[str, Any]) -> bool:
+    """Whether an intent with a payment's ids is what was asked for: hosts can write them on what is their own."""
+    if payment.stripe_account and intent.get("application") is None:
+        return False
+    return Money.from_wire(intent["amount"], intent["currency"]) == payment.amount
 
 
 async def settle_answer(
-    services: Services, operation: Operation, payment: Payment, step: str, answers: Answers
-) -> SettledPayment:
+    services: Services, operation: Operation, payment: Payment, step: str, answers: Answers, *,
+    cut_off_cancels: bool = False,
+) -> SettledPayment:  # fmt: skip
     """Settle an operation of one call on a payment intent, with its recorded error if Stripe refused it.
 
     A refusal that carries no intent says nothing of its state: it is fetched, so that what is settled is true. So it is
     after a replay, which shows the intent as it was when it was first answered: webhooks may have told more since.
+
+    Args:
+        step: the call on the intent; a refusal of one that went before it counts, too.
+        cut_off_cancels: whether the payment is canceled where its host has cut the platform off, as nobody can take the
+            money for Paydesk any more.
+
+    Raises: LookupError where the host cut the platform off before it was known what became of the call.
     """
-    answer = answers.get(step)
+    answer = next((said for said in answers.by_step.values() if isinstance(said, Refusal)), answers.get(step))
     error: DomainError | None = answers.error
     body: dict[str, Any] | None
+    cut_off = isinstance(answer, Refusal) and getattr(answer.error, "is_cut_off", False)
+    if cut_off and operation.attempts and step in answers.by_step and payment.stripe_payment_intent_id is None:
+        raise LookupError(f"the host cut the platform off before {step} was answered")
     if isinstance(answer, Refusal):
-        error, body = error_of(answer), intent_of(answer)
+        error, body = _error_on(payment, answer), intent_of(answer)
     else:
         body = answer.body if answer else None
     if body is not None:
         facts = IntentFacts.parse(body)
         if _is_replayed(answer) and not facts.status.is_final:
             facts = await fetch_facts(services, facts.id, stripe_account=payment.stripe_account)
-    elif payment.stripe_payment_intent_id is not None:
+    elif payment.stripe_payment_intent_id is not None and not cut_off:
         facts = await fetch_facts(
             services, payment.stripe_payment_intent_id, stripe_account=payment.stripe_account
         )
@@ -182,8 +213,9 @@ async def settle_answer(
         error = _declined(facts.failure)
     elif facts is not None and _code(answer) == "payment_intent_unexpected_state":
         error = InvalidState("The payment has moved on in the meantime.", state=facts.status.value)
-    ends = OperationEnd(operation.id, [(step, answer)] if answer else [], error)
-    return await settle(services, payment, facts, actor=operation.caller, ends=ends)
+    canceled = cut_off_cancels and cut_off
+    ends = OperationEnd(operation.id, list(answers.by_step.items()), None if canceled else error)
+    return await settle(services, payment, facts, actor=operation.caller, ends=ends, cut_off=canceled)
 
 
 async def intent_now(services: Services, payment: Payment, step: OperationStep) -> dict[str, Any]:

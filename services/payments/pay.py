@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from models.activities import Activity
 from models.operations import OperationStep
-from models.payments import Payment, PaymentAllocation
+from models.payments import ChargeModel, Payment, PaymentAllocation
 from models.users import User
 from services.customers import customer_in, ensure_customer, forget_customer, is_customer_gone
 from services.errors import InvalidInput, NotFound
@@ -15,6 +15,7 @@ from services.fees import check_quantity
 from services.operations import Intent, PlannedStep, Refusal, Reserved, known_operation
 from services.payment_methods.reading import is_stripe_id, saved_method
 from services.payments.charging import check_splits
+from services.payments.direct import cloned, find_method, keep_attached, next_method_step
 from services.payments.intents import find_intent, settle_answer
 from services.payments.reservation import CREATE_INTENT, PaymentReservation, intent_request
 from services.payments.result import PaymentResult, result_of
@@ -139,18 +140,32 @@ async def _saved(services: Services, payer: str, method: str | UUID, *, off_sess
 
 
 class PayForActivity:
-    """How a payment's operation goes on: a customer if the guest is none yet, then the payment intent."""
+    """How a payment's operation goes on: a customer if the guest is none yet, then the payment intent.
+
+    That of a direct charge goes on with a method of the host's account instead of a customer.
+    """
 
     name = KIND
 
     async def next_step(self, services: Services, operation: Operation, answers: Answers) -> PlannedStep | None:
-        """The payment intent, where it was not planned at reserve."""
+        """The payment intent, where it was not planned at reserve, and what goes before a direct charge."""
         if answers.get(CREATE_INTENT) is not None:
             return None
         payment = await Payment.get(id=operation.subject_id)
+        activity = await Activity.get(id=payment.activity_id)
+        if payment.charge_model is ChargeModel.DIRECT:
+            given = operation.arguments
+            step = await next_method_step(
+                services, payment, given["payment_method"], answers, saves=given["save_payment_method"]
+            )
+            if step is not None:
+                return step
+            request = intent_request(
+                payment, operation, customer=None, host="", title=activity.title, payment_method=cloned(answers)
+            )
+            return PlannedStep(CREATE_INTENT, request)
         payer = await User.get(id=payment.payer_id)
         allocation = await PaymentAllocation.filter(payment_id=payment.id).order_by("id").first()
-        activity = await Activity.get(id=payment.activity_id)
         request = intent_request(
             payment,
             operation,
@@ -170,9 +185,14 @@ class PayForActivity:
             step = await OperationStep.filter(operation_id=operation.id, step=CREATE_INTENT).order_by("attempt").first()
             if step is not None:
                 await forget_customer(services, payment.payer_id, customer_in(step))
-        return (await settle_answer(services, operation, payment, CREATE_INTENT, answers)).ended
+        settled = await settle_answer(services, operation, payment, CREATE_INTENT, answers)
+        await keep_attached(services, payment, answers, actor=operation.caller)
+        return settled.ended
 
     async def find(self, services: Services, operation: Operation, step: OperationStep) -> dict[str, Any] | None:
-        """The payment intent among those of the guest's customer."""
+        """The payment intent among those of the guest's customer, or of the host's account."""
+        if step.step != CREATE_INTENT:
+            return await find_method(services, operation, step)
         payment = await Payment.get(id=operation.subject_id)
-        return await find_intent(services, payment, operation, customer=customer_in(step))
+        is_direct = payment.charge_model is ChargeModel.DIRECT
+        return await find_intent(services, payment, operation, customer=None if is_direct else customer_in(step))

@@ -238,6 +238,8 @@ class _Drafting:
         activity = self.activities.get(item.activity_id)
         if activity is None:
             raise NotFound("There is no such activity.", path=["input", "activityId"])
+        if activity.canceled_at is not None:
+            raise InvalidState("This activity has been canceled.", state="CANCELED")
         if payer is None:
             raise InvalidState("You are not known here yet. Please try again in a moment.", state="UNKNOWN_USER")
         amount = _price(activity, item)
@@ -289,7 +291,8 @@ class _Drafting:
             for part, its in zip(charging.parts, charging.amounts(amount - fee), strict=True)
         ]  # fmt: skip
         step = None
-        if payer.stripe_customer_id is not None:
+        # A direct charge begins with a method of the host's account (services/payments/direct.py).
+        if payer.stripe_customer_id is not None and charging.model is not ChargeModel.DIRECT:
             request = intent_request(
                 payment, operation, customer=payer.stripe_customer_id, host=allocations[0].stripe_account_id,
                 title=activity.title,
@@ -317,30 +320,35 @@ class _Drafting:
 
 
 def intent_request(
-    payment: Payment, operation: Operation, *, customer: str, host: str, title: str
-) -> StripeRequest:
+    payment: Payment, operation: Operation, *, customer: str | None, host: str, title: str,
+    payment_method: str | None = None,
+) -> StripeRequest:  # fmt: skip
     """The call that creates and confirms the payment intent ("Create destination charges", "Create separate charges and
-    transfers").
+    transfers", "Create direct charges").
 
     Args:
+        customer: None for a direct charge: the platform's customers are not on the host's account, nor their methods.
         host: the account that a destination charge goes to.
+        payment_method: the method on that account of a direct charge.
     """
     separate = payment.charge_model is ChargeModel.SEPARATE
+    is_direct = payment.charge_model is ChargeModel.DIRECT
     return create_payment_intent(
         amount=payment.amount.wire,
         currency=payment.currency.lower(),
         customer=customer,
-        payment_method=operation.arguments["payment_method"],
+        payment_method=payment_method or operation.arguments["payment_method"],
         capture_method="manual" if payment.capture_later else "automatic",
         application_fee_amount=None if separate else payment.platform_fee.wire,
-        destination=None if separate else host,
+        destination=None if separate or is_direct else host,
         transfer_group=str(payment.id) if separate else None,
         on_behalf_of=payment.on_behalf_of,
-        setup_future_usage="off_session" if operation.arguments["save_payment_method"] else None,
+        setup_future_usage="off_session" if operation.arguments["save_payment_method"] and not is_direct else None,
         off_session=operation.arguments.get("off_session", False),
         return_url=operation.arguments["return_url"],
         statement_descriptor_suffix=descriptor_suffix(title),
         metadata={"payment_id": str(payment.id), "operation_id": str(operation.id)},
+        stripe_account=payment.stripe_account,
     )
 
 

@@ -72,6 +72,8 @@ class IntentSettlement:
     seen_version: int
     """The payment's version before Stripe was asked: a passing state is stale where it has moved on since."""
     ends: OperationEnd | None = None
+    cut_off: bool = False
+    """Whether the intent is out of reach for good, so that what is unpaid stays so: its host cut the platform off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +154,7 @@ def _theirs() -> str:
     return f"""
     SELECT {joined_columns(Rsvp, "r")}, {joined_columns(PaymentAllocation, "a")} FROM payments p
     LEFT JOIN rsvps r ON r.id = p.rsvp_id LEFT JOIN payment_allocations a ON a.payment_id = p.id
-    WHERE p.id = ANY($1) ORDER BY a.id
+    WHERE p.id = ANY($1)
     """
 
 
@@ -211,8 +213,8 @@ class _Batch:
     def _next_status(self, payment: Payment, item: IntentSettlement) -> PaymentStatus | None:
         """The status that follows from the facts; None where they are stale."""
         if item.facts is None:
-            unborn = payment.stripe_payment_intent_id is None
-            return PaymentStatus.CANCELED if unborn else payment.status
+            never_paid = payment.stripe_payment_intent_id is None or item.cut_off
+            return PaymentStatus.CANCELED if never_paid and payment.status.can_be_canceled else payment.status
         new = item.facts.status
         if payment.status.is_final or new is payment.status:
             return payment.status
