@@ -55,7 +55,11 @@ def _clone(call: Call) -> Json:
     work, customer = call.work, call.given("customer")
     if work.account == work.platform:
         raise invalid("A PaymentMethod is shared with a connected account, in Stripe-Account.", "payment_method")
-    source = work.get("payment_method", call.params["payment_method"], "payment_method", account=work.platform)
+    named = call.params["payment_method"]
+    test = test_cards.by_token(named, "pm_")
+    if test is not None and customer is None:
+        return new_body(work, test, metadata=new_metadata(call.params))
+    source = work.get("payment_method", named, "payment_method", account=work.platform)
     if source["customer"] is not None and customer is None:
         raise invalid(
             f"The PaymentMethod {source['id']} belongs to a Customer. Please include the Customer in the `customer` "

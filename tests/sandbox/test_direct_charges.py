@@ -132,6 +132,14 @@ async def test_a_saved_method_is_cloned_for_one_payment_or_for_a_customer(stripe
     assert (await stripe_api.v1.payment_methods.retrieve_async(saved.id)).customer == customer
 
 
+async def test_a_test_id_is_cloned_as_if_it_were_a_method(stripe_api, host):
+    theirs = {"stripe_account": host}
+    clone = await stripe_api.v1.payment_methods.create_async({"payment_method": "pm_card_mastercard"}, theirs)
+    assert missing(clone.to_dict()) == []
+    assert (clone.customer, clone.card.brand) == (None, "mastercard")
+    assert (await stripe_api.pay(clone.id, account=host)).status == "succeeded"
+
+
 async def test_a_method_that_is_nobodys_is_used_up_by_its_clone(stripe_api, host):
     method = await stripe_api.v1.payment_methods.create_async({"type": "card", "card": {"token": "tok_visa"}})
     await stripe_api.v1.payment_methods.create_async({"payment_method": method.id}, {"stripe_account": host})
