@@ -34,6 +34,25 @@ class PayoutStatus(StrEnum):
         return new is not PayoutStatus.PENDING
 
 
+class PayoutInterval(StrEnum):
+    """How often an account is paid out by itself."""
+
+    DAILY = "DAILY"
+    WEEKLY = "WEEKLY"
+    MONTHLY = "MONTHLY"
+    MANUAL = "MANUAL"
+
+
+class Weekday(StrEnum):
+    """The days on which banks work."""
+
+    MONDAY = "MONDAY"
+    TUESDAY = "TUESDAY"
+    WEDNESDAY = "WEDNESDAY"
+    THURSDAY = "THURSDAY"
+    FRIDAY = "FRIDAY"
+
+
 class Payout(Changing):
     """One payout of a connected account, or (no account) of the platform ("The Payout object").
 

@@ -16,6 +16,7 @@ from resolvers.nodes import NodeQueries
 from resolvers.payment_changes import PaymentSubscriptions
 from resolvers.payment_methods import PaymentMethodMutations
 from resolvers.payments import PaymentMutations, PaymentQueries
+from resolvers.payouts import PayoutMutations, PayoutQueries, PayoutSubscriptions
 from resolvers.plans import PlanMutations, PlanQueries
 from resolvers.refunds import RefundMutations, RefundQueries
 from resolvers.rsvps import RsvpMutations
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 @object_type
 class Query(
-    NodeQueries, UserQueries, ActivityQueries, PaymentQueries, RefundQueries, PlanQueries,
+    NodeQueries, UserQueries, ActivityQueries, PaymentQueries, RefundQueries, PayoutQueries, PlanQueries,
     BillingSubscriptionQueries, EntitlementQueries, AuditQueries, WebhookEventQueries,
 ):  # fmt: skip
     """What can be asked. What the viewer may not see is null, or missing from lists."""
@@ -43,14 +44,16 @@ class Query(
 @object_type
 class Mutation(
     UserMutations, ActivityMutations, ConnectAccountMutations, PaymentMethodMutations, PaymentMutations, RsvpMutations,
-    RefundMutations,
+    RefundMutations, PayoutMutations,
     PlanMutations, BillingSubscriptionMutations, WebhookEventMutations,
 ):  # fmt: skip
     """What can be done. Everything expected that can go wrong is in the payload's `errors`."""
 
 
 @object_type
-class Subscription(PaymentSubscriptions, BillingSubscriptionSubscriptions, ConnectAccountSubscriptions):
+class Subscription(
+    PaymentSubscriptions, BillingSubscriptionSubscriptions, ConnectAccountSubscriptions, PayoutSubscriptions,
+):  # fmt: skip
     """What can be followed. Each change comes with a cursor, to go on from after the connection was lost."""
 
 

@@ -13,6 +13,7 @@ from models.connect_accounts import ConnectAccount as ConnectAccountRow
 from models.invoices import Invoice as InvoiceRow
 from models.payment_methods import SavedPaymentMethod as SavedPaymentMethodRow
 from models.payments import Payment as PaymentRow
+from models.payouts import Payout as PayoutRow
 from models.plans import Plan as PlanRow
 from models.refunds import Refund as RefundRow
 from models.rsvps import Rsvp as RsvpRow
@@ -30,6 +31,7 @@ from schema.invoices import Invoice
 from schema.nodes import Node
 from schema.payment_methods import PaymentMethod
 from schema.payments import Payment
+from schema.payouts import Payout
 from schema.plans import Plan
 from schema.refunds import Refund
 from schema.rsvps import Rsvp
@@ -58,6 +60,7 @@ def node_types() -> Mapping[str, tuple[type[Model], Callable[[Any], Node | None]
         "Invoice": (InvoiceRow, Invoice.of),
         "Payment": (PaymentRow, Payment.of),
         "PaymentMethod": (SavedPaymentMethodRow, PaymentMethod.of),
+        "Payout": (PayoutRow, Payout.of),
         "Plan": (PlanRow, Plan.of),
         "Refund": (RefundRow, Refund.of),
         "Rsvp": (RsvpRow, Rsvp.of),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import strawberry
 
 from models.connect_accounts import ConnectAccount as ConnectAccountRow
+from schema import payouts
 from schema.context import Info
 from schema.described import field, input_type, object_type
 from schema.enums import ConnectAccountType, RequirementUrgency
@@ -15,12 +16,14 @@ from schema.errors import Payload
 from schema.ids import global_id
 from schema.money import CurrencyCode, Money
 from schema.nodes import Node
+from schema.pages import After, First, page_request
 from schema.users import User
 from services.connect.balance import account_balance
 from services.live import LiveChange
 
 if TYPE_CHECKING:
-    from services.connect.balance import BalanceInCurrency
+    from schema.payouts import PayoutConnection, PayoutSchedule
+    from services.connect.balance import Arrival, BalanceInCurrency
 
 
 @object_type
@@ -45,16 +48,43 @@ class AccountRequirement:
 
 
 @object_type
+class BalanceArrival:
+    """A part of what is pending."""
+
+    amount: Money = strawberry.field(description="How much.")
+    on: datetime | None = strawberry.field(description="When it can be paid out; null where Stripe has not told yet.")
+
+    @classmethod
+    def of(cls, arrival: Arrival) -> BalanceArrival:
+        """From the service's answer."""
+        return cls(amount=Money.of(arrival.amount), on=arrival.on)
+
+
+@object_type
 class AccountBalance:
     """What a host has at Stripe in one currency."""
 
-    available: Money = strawberry.field(description="What can be paid out.")
+    available: Money = strawberry.field(description="What can be paid out; below zero for what is owed.")
     pending: Money = strawberry.field(description="What has not settled yet.")
+    instant_available: Money | None = strawberry.field(
+        description="What can be paid out within minutes, for a fee; null where nothing can be."
+    )
+    arrives: list[BalanceArrival] = strawberry.field(
+        description="When what is pending can be paid out, the earliest first."
+    )
+    explanation: str | None = strawberry.field(description="Why nothing is paid out, where it is below zero.")
 
     @classmethod
     def of(cls, balance: BalanceInCurrency) -> AccountBalance:
         """From the service's answer."""
-        return cls(available=Money.of(balance.available), pending=Money.of(balance.pending))
+        instant = balance.instant_available
+        return cls(
+            available=Money.of(balance.available),
+            pending=Money.of(balance.pending),
+            instant_available=None if instant is None else Money.of(instant),
+            arrives=[BalanceArrival.of(arrival) for arrival in balance.arrives],
+            explanation=balance.explanation,
+        )
 
 
 @object_type
@@ -108,6 +138,20 @@ class ConnectAccount(Node):
         context = info.context
         balances = await account_balance(context.services, viewer=context.require_viewer(), account=self.row)
         return [AccountBalance.of(balance) for balance in balances]
+
+    @field
+    async def payouts(
+        self, info: Info, first: First = None, after: After = None
+    ) -> Annotated[PayoutConnection, strawberry.lazy("schema.payouts")]:
+        """What was paid out to the host's bank, newest first: by schedule, and when asked for."""
+        request = page_request(first=first, after=after)
+        page = await info.context.loaders.payouts_of_accounts.load((self.row.id, request))
+        return payouts.PayoutConnection.of(page, payouts.Payout.of)
+
+    @field
+    def payout_schedule(self) -> Annotated[PayoutSchedule, strawberry.lazy("schema.payouts")] | None:
+        """When the host is paid out without asking; null where Stripe has not told yet."""
+        return payouts.PayoutSchedule.of(self.row)
 
 
 def account_or_none(row: ConnectAccountRow | None) -> ConnectAccount | None:

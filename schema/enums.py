@@ -7,6 +7,7 @@ from models.connect_accounts import ConnectAccountType, RequirementUrgency
 from models.invoices import CreditNoteStatus, InvoiceStatus
 from models.merkle import ProofSide
 from models.payments import PaymentStatus
+from models.payouts import PayoutInterval, PayoutStatus, Weekday
 from models.plans import PlanInterval
 from models.refunds import RefundReason, RefundStatus
 from models.rsvps import RsvpStatus
@@ -17,8 +18,8 @@ from settings import DunningEnd
 
 __all__ = [
     "BillingSubscriptionStatus", "ConnectAccountType", "CreditNoteStatus", "DunningEnd", "InvoiceStatus",
-    "PaymentStatus", "PayoutTiming", "PlanInterval", "ProofSide", "RefundReason", "RefundStatus", "RequirementUrgency",
-    "RsvpStatus", "WebhookEventStatus",
+    "PaymentStatus", "PayoutInterval", "PayoutStatus", "PayoutTiming", "PlanInterval", "ProofSide", "RefundReason",
+    "RefundStatus", "RequirementUrgency", "RsvpStatus", "WebhookEventStatus", "Weekday",
 ]  # fmt: skip
 
 expose(
@@ -107,4 +108,22 @@ expose(
     UNPAID="It grants nothing until what is open is paid, and nothing more is charged meanwhile.",
     PAUSE="It is paused, and what is open is given up.",
 )
+expose(
+    PayoutStatus,
+    PENDING="Not sent to the bank yet.",
+    IN_TRANSIT="The bank has been told.",
+    PAID="Arrived; for a few days a bank may still send it back.",
+    FAILED="Refused, or sent back by the bank: see `failureMessage`. The money is in the balance.",
+    CANCELED="Called off before it left. The money is in the balance.",
+)
+expose(
+    PayoutInterval,
+    DAILY="On each working day.",
+    WEEKLY="On some days of the week.",
+    MONTHLY="On some days of the month.",
+    MANUAL="Never: the host asks for each payout.",
+)
+expose(
+    Weekday, MONDAY="Monday.", TUESDAY="Tuesday.", WEDNESDAY="Wednesday.", THURSDAY="Thursday.", FRIDAY="Friday.",
+)  # fmt: skip
 expose(ProofSide, LEFT="Its hash comes first, ours second.", RIGHT="Our hash comes first, its second.")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from models.connect_accounts import ConnectAccount, ConnectAccountType
+from models.payouts import PayoutInterval, Weekday
 from services.connect.facts import schedule_of
 from services.connect.own import own_account
 from services.connect.settlement import apply_schedule, lock_account
@@ -33,25 +33,6 @@ if TYPE_CHECKING:
 
 KIND: Final = "set_payout_schedule"
 _DAYS_OF_A_MONTH: Final = 31
-
-
-class PayoutInterval(StrEnum):
-    """How often an account is paid out by itself."""
-
-    DAILY = "DAILY"
-    WEEKLY = "WEEKLY"
-    MONTHLY = "MONTHLY"
-    MANUAL = "MANUAL"
-
-
-class Weekday(StrEnum):
-    """The days on which banks work."""
-
-    MONDAY = "MONDAY"
-    TUESDAY = "TUESDAY"
-    WEDNESDAY = "WEDNESDAY"
-    THURSDAY = "THURSDAY"
-    FRIDAY = "FRIDAY"
 
 
 @dataclass(frozen=True, slots=True)

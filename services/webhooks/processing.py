@@ -21,6 +21,7 @@ import structlog
 from models.base import from_record
 from models.webhook_events import WebhookEvent, WebhookEventStatus
 from services.errors import OperationInProgress, StripeUnavailable
+from services.payout_requests import retrieve_payout
 from services.stripe_gateway import (
     API_VERSION,
     Priority,
@@ -189,6 +190,7 @@ def _refetch(event: WebhookEvent) -> StripeRequest | None:
         return retrieve_capability(str(thing.get("account")), id_)
     retrieve: dict[str, Callable[[str], StripeRequest]] = {
         "payment_intent": retrieve_payment_intent, "charge": retrieve_charge, "refund": retrieve_refund,
+        "payout": retrieve_payout,
     }  # fmt: skip
     make = retrieve.get(str(thing.get("object")))
     return None if make is None else replace(make(id_), stripe_account=event.account or None)
