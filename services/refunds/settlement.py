@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from models.base import from_record, new_id
 from models.ledger import LedgerTransactionKind
 from models.money import Money
-from models.payments import ChargeModel, Payment, PaymentAllocation, PaymentStatus
+from models.payments import ChargeModel, Payment, PaymentAllocation
 from models.refunds import Refund, RefundOrigin, RefundStatus
 from models.sets import insert_rows, update_rows
 from services.changes import ChangeSet
 from services.ledger import FEES, GUESTS, INCOME, PLATFORM, REFUNDS, LedgerBatch, host_balance, host_owed
 from services.operations import finish, record_answers
 from services.payments.history import record_change, snapshot
+from services.refunds.amounts import derive_refunded
 from services.refunds.bearers import bearers_of, lags
 from services.refunds.facts import RefundFacts
 from services.stripe_gateway import Priority
@@ -190,23 +191,7 @@ class _Rows:
 
     def derive(self) -> None:
         """The payment's amounts and status from its refunds, not from messages."""
-        payment = self.payment
-        holding = [refund for refund in self.refunds if refund.status.holds_money]
-        done = [refund for refund in holding if refund.status is RefundStatus.SUCCEEDED]
-        payment.refunded_minor = sum(refund.amount_minor for refund in done)
-        # Ours that are under way may be too much beside one made in the dashboard: Stripe will refuse them.
-        pending = sum(refund.amount_minor for refund in holding) - payment.refunded_minor
-        payment.refund_pending_minor = min(pending, payment.captured_minor - payment.refunded_minor)
-        fee = sum(refund.fee_minor for refund in holding)
-        payment.fee_refunded_minor = min(fee, payment.platform_fee_minor)
-        if not payment.status.is_captured:
-            return
-        if not payment.refunded_minor:
-            payment.status = PaymentStatus.SUCCEEDED
-        elif payment.refunded_minor == payment.captured_minor:
-            payment.status = PaymentStatus.REFUNDED
-        else:
-            payment.status = PaymentStatus.PARTIALLY_REFUNDED
+        derive_refunded(self.payment, self.refunds)
 
     def _post_made(self, refund: Refund, facts: RefundFacts) -> None:
         """The platform gives the amount; the host gives it to the platform, and the platform its fee to the host.
