@@ -22,7 +22,7 @@ class Bearers:
     """Amounts in the payment's currency; fee, host and platform together are the refund's amount."""
 
     transfer_reversed: Money
-    """What Stripe took back of the host's transfer."""
+    """What Stripe took back of the host's transfer, or of the host's balance for a direct charge."""
     application_fee_refunded: Money
     """What Stripe gave the host back of the platform's fee."""
     fee_held: Money
@@ -59,7 +59,8 @@ def bearers_of(
 
     Args:
         others: the payment's other refunds.
-        owed: what the platform holds of the host's part, after refunds that failed.
+        owed: what the platform holds of the host's part, after refunds that failed; below zero what the host holds of
+            the fee after one of a direct charge did.
     """
     zero = Money.zero(payment.currency)
     if payment.charge_model is ChargeModel.PLATFORM:
@@ -68,6 +69,10 @@ def bearers_of(
     before = sum((other.amount for other in holding), zero)
     fee_before = Money(sum(other.fee_minor for other in holding), payment.currency)
     expected, _ = refund_parts_after(payment, before, fee_before, refund.amount)
+    if payment.charge_model is ChargeModel.DIRECT:
+        fee = expected if facts.charge is None else _fee_refunded(payment, refund, others, expected, facts)
+        forgiven = min(max(expected - fee, zero), max(-owed, zero))
+        return Bearers(refund.amount, fee, fee_held=forgiven, host_held=-forgiven, amount=refund.amount)
     if facts.charge is None:  # not expanded: what was asked for is all there is to know
         host = refund.amount
         fee = expected

@@ -18,6 +18,7 @@ from services.ledger import FEES, GUESTS, INCOME, PLATFORM, REFUNDS, LedgerBatch
 from services.operations import finish, record_answers
 from services.payments.history import record_change, snapshot
 from services.refunds.amounts import derive_refunded
+from services.refunds import direct
 from services.refunds.bearers import bearers_of, lags
 from services.refunds.facts import RefundFacts
 from services.stripe_gateway import Priority
@@ -205,9 +206,12 @@ class _Rows:
         refund.fee_minor, refund.host_minor, refund.platform_minor = (
             parts.fee.minor, parts.host.minor, parts.platform.minor,
         )  # fmt: skip
-        refund.transfer_reversed_minor = parts.transfer_reversed.minor
         refund.application_fee_refunded_minor = parts.application_fee_refunded.minor
         common = self._common(refund, facts)
+        if allocation is not None and self.payment.charge_model is ChargeModel.DIRECT:
+            direct.post_made(self.ledger, refund, parts, allocation, common)
+            return
+        refund.transfer_reversed_minor = parts.transfer_reversed.minor
         self.ledger.move(
             LedgerTransactionKind.REFUND, f"refund:{facts.id}", [(PLATFORM, -refund.amount), (REFUNDS, refund.amount)],
             **common,
@@ -250,6 +254,10 @@ class _Rows:
             return
         if refund.status.holds_money:
             return
+        if self.allocation is not None and self.payment.charge_model is ChargeModel.DIRECT:
+            was_paid = was is RefundStatus.SUCCEEDED
+            direct.post_failed(self.ledger, refund, self.allocation, common, was_paid=was_paid)
+            return
         # The money comes back to the platform, which owes the host its part and keeps its fee again; Stripe does not
         # undo the reversal of the transfer ("Handle failed refunds").
         fee, host_part = Money(refund.fee_minor, refund.currency), Money(refund.host_minor, refund.currency)
@@ -277,6 +285,7 @@ class _Rows:
             "payment_id": self.payment.id,
             "refund_id": refund.id,
             "stripe_object_id": facts.id,
+            "stripe_account": self.payment.stripe_account,
         }
 
     async def write(self, connection: AnyConnection) -> None:
