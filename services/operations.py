@@ -150,6 +150,10 @@ class PlannedAtReserve:
         return None
 
 
+class PlansOn:
+    """The part of a kind whose calls do not depend on one another: where one is refused, the others are made."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ended:
     """An ended operation, and what it acted on as its settlement left it, where that is at hand."""
