@@ -12,6 +12,8 @@ from pydantic import AliasChoices, BaseModel, Field, NonNegativeInt, SecretStr, 
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 SECRET_LENGTH = 32
+_STRIPE_API = "https://api.stripe.com"
+_STRIPE_FILES = "https://files.stripe.com"
 _PAGE_HEAD = """\
 # Settings
 
@@ -87,7 +89,7 @@ class Settings(BaseSettings):
     stripe_secret_key: SecretStr | None = _setting(
         None, "Stripe's secret key; the sandbox where unset.", name="STRIPE_SECRET_KEY"
     )
-    stripe_api_base: str = _setting("https://api.stripe.com", "Where Stripe's API is.", name="STRIPE_API_BASE")
+    stripe_api_base: str = _setting(_STRIPE_API, "Where Stripe's API is.", name="STRIPE_API_BASE")
     stripe_webhook_secret: Annotated[tuple[SecretStr, ...], NoDecode] = _setting(
         (), "Signing secrets of the platform's endpoint, comma-separated.", name="STRIPE_WEBHOOK_SECRET"
     )
@@ -150,6 +152,18 @@ class Settings(BaseSettings):
     )
     card_expiry_notice_days: int = _setting(30, "Days before a saved card expires that it is made known.", ge=1)
 
+    refund_policy: str | None = _setting(
+        None, "What guests are told of refunds before they pay, word for word; it goes into the evidence of disputes."
+    )
+    refund_policy_url: str | None = _setting(None, "Where they read it; it goes into the evidence, too.")
+    refund_fraud_warnings: Literal["never", "actionable"] = _setting(
+        "never",
+        "Whether a payment that its bank warns of as fraud is refunded by itself: never, or where it is actionable.",
+    )
+    refund_fraud_maximum_minor: AmountsByCurrency = _setting(
+        {}, 'The most that is refunded so, minor units per currency; others without limit: {"EUR": 10000}.'
+    )
+
     lease_s: float = _setting(45.0, "Seconds after which a silent process's operation is taken over.", gt=0)
     duplicate_wait_s: float = _setting(20.0, "Seconds that a duplicate waits for the first.", gt=0)
     recover_every_s: float = _setting(5.0, "Seconds between looks for unfinished operations.", gt=0)
@@ -211,6 +225,11 @@ class Settings(BaseSettings):
         """Whether Stripe's key is a live one."""
         key = self.stripe_secret_key
         return key is not None and "_live_" in key.get_secret_value()
+
+    @property
+    def stripe_files_base(self) -> str:
+        """Where Stripe takes files: a host of its own, while whatever stands in for Stripe has one for all."""
+        return _STRIPE_FILES if self.stripe_api_base == _STRIPE_API else self.stripe_api_base
 
     @property
     def return_prefixes(self) -> tuple[str, ...]:

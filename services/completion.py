@@ -23,6 +23,7 @@ from services.operations import (
     Ended,
     OperationKind,
     PlannedStep,
+    PlansOn,
     Refusal,
     Reserved,
     new_step,
@@ -37,6 +38,7 @@ from services.stripe_gateway import (
     StripeResponse,
     StripeUnknownOutcome,
 )
+from services.uploads import with_upload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -168,7 +170,7 @@ class Operations:
         }
         for name, step in stored.items():
             answers.by_step[name] = await self._answered(services, kind, operation, step, priority)
-        while not answers.refused:
+        while not answers.refused or isinstance(kind, PlansOn):
             try:
                 next_step = await kind.next_step(services, operation, answers)
             except (StripeUnavailable, OperationInProgress):
@@ -284,7 +286,8 @@ async def _sent(services: Services, step: OperationStep, priority: Priority) -> 
     Raises: StripeNotSent, StripeUnknownOutcome where there is none yet.
     """
     try:
-        return await services.stripe.send(stored_request(step), priority=priority)
+        request = await with_upload(services.database, stored_request(step))
+        return await services.stripe.send(request, priority=priority)
     except (StripeNotSent, StripeUnknownOutcome):
         raise
     except StripeError as error:

@@ -22,6 +22,7 @@ import orjson
 import stripe
 import structlog
 
+from services.multipart import multipart
 from services.pauses import backoff_s
 from services.rate_limiter import Priority, RateExceededError
 from services.stripe_requests import StripeRequest, encode
@@ -143,6 +144,8 @@ class GatewayConfig:
     deadline_s: float
     connections: int
     tries: int = _TRIES
+    files_base: str | None = None
+    """Where files are uploaded to, where that is another place."""
 
 
 class StripeGateway:
@@ -273,8 +276,11 @@ class StripeGateway:
         if request.stripe_account is not None:
             headers["Stripe-Account"] = request.stripe_account
         url = self._config.api_base + request.path
-        body: str | None = request.body
-        if request.method in {"get", "delete"}:
+        body: str | bytes | None = request.body
+        if request.upload is not None:
+            url = (self._config.files_base or self._config.api_base) + request.path
+            body, headers["Content-Type"] = multipart(request, request.upload)
+        elif request.method in {"get", "delete"}:
             url, body = f"{url}?{request.body}" if request.body else url, None
         try:
             content, status, answer = await self._http.request_async(request.method, url, headers, body)

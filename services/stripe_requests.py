@@ -19,10 +19,20 @@ REFUND_EXPANSIONS = ("charge.application_fee", "charge.transfer", "transfer_reve
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that goes out as a part of the form."""
+
+    filename: str
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class StripeRequest:
     """One request: `body` is form-encoded; that of a GET or DELETE is its query.
 
-    Writes get their idempotency key from their step.
+    Writes get their idempotency key from their step. With an upload, which is the form's `file`, the form goes out as
+    multipart/form-data, to where Stripe takes files ("File upload guide").
     """
 
     method: str
@@ -30,6 +40,7 @@ class StripeRequest:
     body: str
     idempotency_key: str | None = None
     stripe_account: str | None = None
+    upload: Upload | None = None
 
     @classmethod
     def build(

@@ -104,7 +104,7 @@ async def open_services(
             GatewayConfig(
                 secret_key=key.get_secret_value(), api_base=settings.stripe_api_base,
                 timeout_s=settings.stripe_timeout_s, deadline_s=settings.stripe_deadline_s,
-                connections=settings.stripe_connections,
+                connections=settings.stripe_connections, files_base=settings.stripe_files_base,
             ),
             limiter=RateLimiter(
                 redis, key="paydesk:stripe:rate", rate=settings.stripe_rate, queue_s=settings.stripe_queue_s
