@@ -96,14 +96,25 @@ async def plan_refund(
     payment.fee_refunded_minor += fee.minor
     changes = ChangeSet(operation.caller, xid)
     record_change(changes, payment, "refund.requested", before)
-    hosted = payment.charge_model is not ChargeModel.PLATFORM
-    request = _request(refund, payment, operation, take_back=hosted and not await _is_held(connection, refund))
+    if payment.charge_model is ChargeModel.DIRECT:
+        take_back = not await _has_fee_back(connection, refund)
+    else:
+        take_back = payment.charge_model is not ChargeModel.PLATFORM and not await _is_held(connection, refund)
+    request = _request(refund, payment, operation, take_back=take_back)
     await insert_rows(connection, Refund, [refund])
     await update_rows(
         connection, Payment, [payment], ("refund_pending_minor", "fee_refunded_minor", "version", "position")
     )
     await changes.write(connection)
     return PlannedStep(CREATE_REFUND, request)
+
+
+async def _has_fee_back(connection: AnyConnection, refund: Refund) -> bool:
+    """Whether the host of a direct charge has the fee already: an earlier refund gave it back, and failed."""
+    owed = await connection.fetchval(
+        "SELECT owed_minor FROM payment_allocations WHERE payment_id = $1", refund.payment_id
+    )
+    return owed is not None and 0 < refund.fee_minor <= -owed
 
 
 async def _is_held(connection: AnyConnection, refund: Refund) -> bool:
@@ -129,7 +140,7 @@ def _request(refund: Refund, payment: Payment, operation: Operation, *, take_bac
         payment_intent=payment.stripe_payment_intent_id or "",
         amount=refund.amount.wire,
         reason=_STRIPE_REASONS[refund.reason] if refund.reason else None,
-        reverse_transfer=take_back,
+        reverse_transfer=take_back and not payment.stripe_account,
         refund_application_fee=take_back and payment.platform_fee_minor > 0,
         metadata={
             "refund_id": str(refund.id),
@@ -137,6 +148,7 @@ def _request(refund: Refund, payment: Payment, operation: Operation, *, take_bac
             "payment_id": str(payment.id),
             **({"reason": refund.reason.value} if refund.reason else {}),
         },
+        stripe_account=payment.stripe_account,
     )
 
 
@@ -161,7 +173,9 @@ async def find_refund(services: Services, operation: Operation) -> dict[str, Any
     if intent_id is None:
         raise LookupError("a refund of a payment without an intent cannot be looked up")
     request = list_refunds(payment_intent=intent_id, stripe_account=refund.payment.stripe_account)
-    return await find_made(services, request, refund_id=str(refund.id))
+    return await find_made(
+        services, request, is_it=lambda found: found["amount"] == refund.amount.wire, refund_id=str(refund.id)
+    )
 
 
 async def settle_created(services: Services, operation: Operation, answers: Answers) -> None:

@@ -17,8 +17,8 @@ from services.changes import ChangeSet
 from services.ledger import FEES, GUESTS, INCOME, PLATFORM, REFUNDS, LedgerBatch, host_balance, host_owed
 from services.operations import finish, record_answers
 from services.payments.history import record_change, snapshot
-from services.refunds.amounts import derive_refunded
 from services.refunds import direct
+from services.refunds.amounts import derive_refunded
 from services.refunds.bearers import bearers_of, lags
 from services.refunds.facts import RefundFacts
 from services.stripe_gateway import Priority
