@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from services.activity_cancellation.watching import watch_canceled
+from services.activity_cancellation.working import refund_canceled
 from services.audit.sealing import measure_backlog, seal_entries
 from services.billing_review import review_if_due
 from services.circuit_breaker import BreakerState
@@ -21,6 +23,7 @@ from services.pauses import backoff_s, pause
 from services.payment_methods.expiry import notice_expiring
 from services.payments.holds import expire_holds
 from services.stripe_gateway import StripeError
+from services.transfers.job import release_due
 from services.webhooks.inbox import CHANNEL
 from services.webhooks.processing import by_object, claim_due, process_together
 from services.webhooks.sweeper import sweep
@@ -42,6 +45,7 @@ _BACKOFF_AT_MOST_S: Final = 60.0
 _MEASURE_EVERY_S: Final = 15.0
 _REVIEW_LOOK_EVERY_S: Final = 600.0
 """How soon a review of billing that was broken off goes on; the settings say how often one begins."""
+_WATCH_CANCELED_EVERY_S: Final = 30.0
 _CARDS_EVERY_S: Final = 21_600.0
 _CARDS_AT_ONCE: Final = 500
 
@@ -64,6 +68,9 @@ def periodic_jobs(services: Services) -> list[Job]:
     return [
         Job("recover", settings.recover_every_s, recover_operations, grace_s),
         Job("expire_holds", settings.expire_every_s, expire_due_holds, grace_s),
+        Job("release", settings.release_every_s, release_due, grace_s),
+        Job("refund_canceled", settings.cancellation_every_s, refund_canceled, grace_s),
+        Job("watch_canceled", _WATCH_CANCELED_EVERY_S, watch_canceled),
         Job("dunning", settings.dunning_every_s, collect_failed_invoices, grace_s),
         Job("sweep", settings.gap_every_s, sweep),
         Job("billing_review", min(_REVIEW_LOOK_EVERY_S, settings.billing_review_every_s), review_if_due),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from models.activities import Activity
+from models.activity_cancellations import ActivityCancellation
 from models.audit import AuditEntry
 from models.base import from_record
 from models.connect_accounts import ConnectAccount
@@ -41,6 +42,7 @@ _SEEN_BY_USERS: Final[Mapping[type[Model], str | None]] = {
     User: f"""(t.external_id = $2 OR EXISTS (SELECT FROM activities a WHERE a.host_id = t.id)
         OR EXISTS (SELECT FROM payments p WHERE p.payer_id = t.id AND p.host_id = {_ME}))""",
     Payment: f"{_ME} IN (t.payer_id, t.host_id)",
+    ActivityCancellation: f"EXISTS (SELECT FROM activities a WHERE a.id = t.activity_id AND a.host_id = {_ME})",
     Rsvp: f"({_ME} = t.user_id OR EXISTS (SELECT FROM activities a WHERE a.id = t.activity_id AND a.host_id = {_ME}))",
     Refund: f"EXISTS (SELECT FROM payments p WHERE p.id = t.payment_id AND {_ME} IN (p.payer_id, p.host_id))",
     ConnectAccount: f"{_ME} = t.user_id",

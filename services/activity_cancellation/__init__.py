@@ -1,0 +1,1 @@
+"""Cancelling activities: everybody who paid gets their money back."""
