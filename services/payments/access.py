@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from models.base import from_record
 from models.payments import Payment
-from services.errors import Forbidden, NotFound
+from services.errors import Forbidden, InvalidState, NotFound
 from services.viewer import Role
 
 if TYPE_CHECKING:
@@ -44,6 +44,18 @@ async def lock_for_host(connection: AnyConnection, viewer: Viewer, payment_id: U
         whose = "host of the activity" if record["host_external_id"] is not None else "platform"
         raise Forbidden(f"Only the {whose} may do this.")
     return from_record(Payment, record), record["xid"]
+
+
+async def require_takes_place(connection: AnyConnection, payment: Payment) -> None:
+    """Refuse to take money for an activity that was canceled.
+
+    One that is canceled at this very moment is nobody's loss: what is paid for it is given back.
+
+    Raises: InvalidState.
+    """
+    canceled_at = await connection.fetchval("SELECT canceled_at FROM activities WHERE id = $1", payment.activity_id)
+    if canceled_at is not None:
+        raise InvalidState("This activity has been canceled.", state="CANCELED")
 
 
 async def _visible(connection: AnyConnection, viewer: Viewer, payment_id: UUID) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from services.errors import Forbidden, InvalidInput, InvalidState, OperationInPr
 from services.fees import fee_for_capture
 from services.operations import Intent, PlannedAtReserve, PlannedStep, known_operation, reserve
 from services.payment_methods.reading import is_stripe_id, resolve_method
-from services.payments.access import lock_for_host, lock_for_payer
+from services.payments.access import lock_for_host, lock_for_payer, require_takes_place
 from services.payments.direct import cloned, find_method, next_method_step
 from services.payments.intents import amount_in, intent_now, settle_answer
 from services.payments.result import PaymentResult, result_of
@@ -71,6 +71,7 @@ async def retry_payment(
         status = await connection.fetchval("SELECT status FROM rsvps WHERE id = $1", payment.rsvp_id)
         if status != RsvpStatus.HELD:
             raise InvalidState("Your seats are no longer held. Please start again.", state=str(status))
+        await require_takes_place(connection, payment)
         if payment.charge_model is ChargeModel.DIRECT:
             _intent_id(payment)
             return payment, None  # the method is cloned to the host's account first
@@ -97,6 +98,7 @@ async def capture_payment(
         payment, _ = await lock_for_host(connection, viewer, payment_id)
         authorized = payment.status is PaymentStatus.AUTHORIZED
         _require(payment, "Only an authorized payment can be captured.", holds=authorized)
+        await require_takes_place(connection, payment)
         captured = amount_in(payment, amount) or payment.amount
         if captured > payment.amount:
             raise InvalidInput("amount", f"No more than {payment.amount} was authorized.")
