@@ -13,9 +13,13 @@ from services.stripe_requests import encode
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-_CONTROLLER = {
+_EXPRESS = {
     "fees": {"payer": "application"}, "losses": {"payments": "application"}, "requirement_collection": "stripe",
     "stripe_dashboard": {"type": "express"},
+}  # fmt: skip
+_STANDARD = {
+    "fees": {"payer": "account"}, "losses": {"payments": "stripe"}, "requirement_collection": "stripe",
+    "stripe_dashboard": {"type": "full"},
 }  # fmt: skip
 
 
@@ -72,12 +76,12 @@ class Sandbox:
         """What a person or a bank does, `/_sandbox/…`."""
         return await self._ask("POST", f"/_sandbox/{path}", json=body)
 
-    async def onboarded_account(self, *, country: str = "US") -> str:
+    async def onboarded_account(self, *, country: str = "US", standard: bool = False) -> str:
         """A connected account that can be paid."""
         account = await self.post(
             "/v1/accounts",
             {
-                "country": country, "email": "host@example.com", "controller": _CONTROLLER,
+                "country": country, "email": "host@example.com", "controller": _STANDARD if standard else _EXPRESS,
                 "capabilities": {"card_payments": {"requested": True}, "transfers": {"requested": True}},
             },
         )  # fmt: skip
@@ -109,10 +113,14 @@ class Sandbox:
                 return found
             after = page["data"][0]["id"]
 
-    async def events_about(self, *ids: str) -> list[dict[str, Any]]:
-        """The platform's events of the objects with these ids, or of what belongs to them, the oldest first."""
+    async def events_about(self, *ids: str, account: str | None = None) -> list[dict[str, Any]]:
+        """The events of the objects with these ids, or of what belongs to them, the oldest first.
+
+        The platform's, or those of a connected account.
+        """
         wanted = set(ids)
-        return [event for event in await self.events() if wanted & _named(event["data"]["object"])]
+        events = await self.events() if account is None else (await self.every("/v1/events", account=account))[::-1]
+        return [event for event in events if wanted & _named(event["data"]["object"])]
 
     async def requests_to(self, path: str) -> list[dict[str, Any]]:
         """The calls of late whose path starts so, the oldest first."""

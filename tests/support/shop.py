@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import orjson
 
+from models.connect_accounts import ConnectAccountType
 from models.money import Money
 from models.operations import Operation, OperationStatus
 from models.payments import ChargeModel, Payment, PaymentAttempt, PaymentStatus
@@ -71,13 +72,17 @@ class Shop:
 
     @classmethod
     async def open(
-        cls, services: Services, sandbox: Sandbox, clock: Clock, *, country: str = "US", **activity: Any
-    ) -> Shop:
+        cls, services: Services, sandbox: Sandbox, clock: Clock, *, country: str = "US",
+        type_: ConnectAccountType = ConnectAccountType.EXPRESS, **activity: Any,
+    ) -> Shop:  # fmt: skip
         """Onboard a host and offer an activity."""
-        account_id = await sandbox.onboarded_account(country=country)
+        standard = type_ is ConnectAccountType.STANDARD
+        account_id = await sandbox.onboarded_account(country=country, standard=standard)
         async with services.database.transaction() as connection:
             host = await add_user(connection, stripe_customer_id=None)
-            account = await add_account(connection, host, stripe_account_id=account_id, country=country)
+            account = await add_account(
+                connection, host, stripe_account_id=account_id, country=country, type=type_
+            )
             guest = await add_user(connection, stripe_customer_id=None)
             offered = await add_activity(connection, host, **activity)
         return cls(services, sandbox, clock, host, account, guest, offered)
@@ -141,13 +146,23 @@ class Shop:
             await self.sandbox.get(
                 f"/v1/payment_intents/{found.stripe_payment_intent_id}",
                 {"expand": ["latest_charge.balance_transaction"]},
+                account=found.stripe_account or None,
             )
         )
 
     async def events_of(self, *payments: Payment) -> list[dict[str, Any]]:
         """Stripe's events of these payments, that somebody here handles, the oldest first."""
-        ids = [str((await self.now(payment)).stripe_payment_intent_id) for payment in payments]
-        return [event for event in await self.sandbox.events_about(*ids) if handler_of(event["type"], "")]
+        of_account: dict[str, list[str]] = {}
+        for payment in payments:
+            of_account.setdefault(payment.stripe_account, []).append(
+                str((await self.now(payment)).stripe_payment_intent_id)
+            )
+        return [
+            event
+            for account, ids in of_account.items()
+            for event in await self.sandbox.events_about(*ids, account=account or None)
+            if handler_of(event["type"], account)
+        ]
 
     async def deliver(self, events: Sequence[dict[str, Any]]) -> None:
         """Stripe's webhooks come in, one after another, and are handled."""
@@ -197,11 +212,12 @@ class Shop:
         assert payment.status in _AGREES[intent["status"]], (payment.status, intent["status"])
         assert payment.captured.wire == intent["amount_received"]
         assert payment.amount.wire == intent["amount"]
-        charges = await self.sandbox.every("/v1/charges", {"payment_intent": intent["id"]})
+        account = payment.stripe_account or None
+        charges = await self.sandbox.every("/v1/charges", {"payment_intent": intent["id"]}, account=account)
         assert sum(charge["captured"] for charge in charges) == (1 if payment.captured_minor else 0)
         attempts = await PaymentAttempt.filter(payment_id=payment.id)
         assert {attempt.stripe_charge_id for attempt in attempts} <= {charge["id"] for charge in charges}
-        theirs = await self.sandbox.every("/v1/refunds", {"payment_intent": intent["id"]})
+        theirs = await self.sandbox.every("/v1/refunds", {"payment_intent": intent["id"]}, account=account)
         ours = await Refund.filter(payment_id=payment.id, stripe_refund_id__not_isnull=True)
         assert {(r.stripe_refund_id, r.amount.wire, r.status.value.lower()) for r in ours} == {
             (r["id"], r["amount"], r["status"]) for r in theirs if r["balance_transaction"]
@@ -219,9 +235,14 @@ async def pool_fetch(services: Services, query: str, *arguments: Any) -> list[An
 
 
 async def receive_signed(services: Services, event: dict[str, Any]) -> None:
-    """An event as Stripe sends it."""
+    """An event as Stripe sends it, to the endpoint that it is for."""
     payload = orjson.dumps(event)
-    secret = services.settings.stripe_webhook_secret[0].get_secret_value()
+    source = EventSource.of(event.get("account") or "")
+    settings = services.settings
+    secrets = (
+        settings.stripe_webhook_secret if source is EventSource.PLATFORM else settings.stripe_connect_webhook_secret
+    )
+    secret = secrets[0].get_secret_value()
     at = int(time.time())
     digest = hmac.new(secret.encode(), f"{at}.".encode() + payload, hashlib.sha256).hexdigest()
-    await receive(services, source=EventSource.PLATFORM, payload=payload, signature=f"t={at},v1={digest}")
+    await receive(services, source=source, payload=payload, signature=f"t={at},v1={digest}")
