@@ -228,6 +228,16 @@ class PaymentAllocation(Identified):
     class Meta:
         table = "payment_allocations"
 
+    @property
+    def amount(self) -> Money:
+        """The host's part."""
+        return Money(self.amount_minor, self.currency)
+
+    @property
+    def owed(self) -> Money:
+        """What the platform holds of it; below zero what the host owes the platform."""
+        return Money(self.owed_minor, self.currency)
+
 
 class PaymentAttempt(Identified):
     """One charge that was tried for a payment: a row for each of Stripe's charges."""

@@ -94,3 +94,21 @@ class TransferReversal(Changing):
     def amount(self) -> Money:
         """What the host's account gives back."""
         return Money(self.amount_minor, self.currency)
+
+
+class TransferHold(StrEnum):
+    """Why a host has not been sent what the platform holds for them."""
+
+    ACTIVITY_NOT_OVER = "ACTIVITY_NOT_OVER"
+    ACTIVITY_CANCELED = "ACTIVITY_CANCELED"
+    DISPUTED = "DISPUTED"
+    HOST_NOT_READY = "HOST_NOT_READY"
+    REFUND_UNDER_WAY = "REFUND_UNDER_WAY"
+    SETTLING = "SETTLING"
+    """Stripe has not said yet what the charge came to."""
+    REFUSED = "REFUSED"
+    """Stripe refused the last transfer; it is tried again."""
+    UNDER_WAY = "UNDER_WAY"
+    """It is being sent."""
+    HELD_BACK = "HELD_BACK"
+    """A person took it back at Stripe, or it is worth less than the smallest unit: it is not sent by itself."""

@@ -48,6 +48,7 @@ class ActivityMutations:
             host_external_id=input.host_external_id,
             price=input.price.to_money(input_path("price")),
             starts_at=input.starts_at,
+            ends_at=input.ends_at,
             capacity=input.capacity,
             payout_timing=input.payout_timing,
         )

@@ -102,6 +102,7 @@ class PaymentMutations:
             return_url=input.return_url,
             payer_external_id=input.payer_external_id,
             off_session=input.off_session,
+            splits=None if input.splits is None else [split.to_split() for split in input.splits],
             idempotency_key=input.idempotency_key,
         )
         if result.payer is not None:

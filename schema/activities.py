@@ -24,6 +24,7 @@ class Activity(Node):
     external_id: str = strawberry.field(description="The platform's own id of it.")
     title: str = strawberry.field(description="Its title.")
     starts_at: datetime = strawberry.field(description="When it starts.")
+    ends_at: datetime | None = strawberry.field(description="When it ends; null: it is over when it starts.")
     capacity: int | None = strawberry.field(description="How many seats there are; null for no limit.")
     seats_taken: int = strawberry.field(description="How many seats are held or confirmed.")
     payout_timing: PayoutTiming = strawberry.field(description="When the host gets its part of a payment.")
@@ -37,6 +38,7 @@ class Activity(Node):
             external_id=row.external_id,
             title=row.title,
             starts_at=row.starts_at,
+            ends_at=row.ends_at,
             capacity=row.capacity,
             seats_taken=row.seats_taken,
             payout_timing=row.payout_timing,
@@ -63,6 +65,9 @@ class UpsertActivityInput:
     host_external_id: str = strawberry.field(description="The platform's own id of its host, who must be known here.")
     price: MoneyInput = strawberry.field(description="The price of one seat.")
     starts_at: datetime = strawberry.field(description="When it starts.")
+    ends_at: datetime | None = strawberry.field(
+        default=None, description="When it ends; where nothing is said it is over when it starts."
+    )
     capacity: int | None = strawberry.field(default=None, description="How many seats there are; null for no limit.")
     payout_timing: PayoutTiming = strawberry.field(
         default=PayoutTiming.IMMEDIATE, description="When the host gets its part of a payment."

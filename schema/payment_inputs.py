@@ -13,6 +13,7 @@ from schema.idempotency import KEY
 from schema.money import Money, MoneyInput
 from schema.payments import Payment
 from services.errors import InvalidInput
+from services.payments.charging import Split
 
 if TYPE_CHECKING:
     from services.fees import FeeBreakdown as Fees
@@ -27,10 +28,14 @@ RETURN_URL = "Where a redirect (3-D Secure, a bank's page) brings the guest back
 
 @input_type
 class SplitInput:
-    """One host's share. Payments cannot be shared among hosts yet."""
+    """One host's share of the hosts' part."""
 
     host_external_id: str = strawberry.field(description="The platform's own id of the host.")
     share: Decimal = strawberry.field(description='The part of the whole: "0.25".')
+
+    def to_split(self) -> Split:
+        """As the services take it."""
+        return Split(self.host_external_id, self.share)
 
 
 @input_type
@@ -52,7 +57,9 @@ class PayForActivityInput:
     )
     capture_later: bool = strawberry.field(default=False, description="Authorize now, capture later.")
     splits: list[SplitInput] | None = strawberry.field(
-        default=None, description="Share the host's part among several hosts. Refused: this cannot be done yet."
+        default=None,
+        description="Share the hosts' part among up to 20 hosts; the shares add up to 1. A host who cannot take money"
+        " yet is owed their part until they can.",
     )
     return_url: str | None = strawberry.field(default=None, description=RETURN_URL)
     payer_external_id: str | None = strawberry.field(
@@ -72,8 +79,6 @@ class PayForActivityInput:
 
         Raises: InvalidInput.
         """
-        if self.splits is not None:
-            raise InvalidInput("splits", "Payments cannot be shared among several hosts.")
         if self.fx_quote_id is not None:
             raise InvalidInput("fxQuoteId", "Payments can be made in the activity's own currency alone.")
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from models.activities import Activity, PayoutTiming
+from models.activities import Activity
 from models.base import from_record, new_id
 from models.currencies import currency
 from models.money import WIRE_AMOUNT_MAX, Money
 from services.changes import ChangeSet
 from services.errors import InvalidInput, InvalidState
 from services.text import check_text
+from services.transfers.times import look_at_activity, release_time
 from services.viewer import Role
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from models.activities import PayoutTiming
     from models.sets import AnyConnection
     from services.core import Services
     from services.viewer import Viewer
@@ -23,20 +25,23 @@ if TYPE_CHECKING:
 CAPACITY_MAX = 1_000_000
 
 _UPSERT = """
-INSERT INTO activities (id, external_id, title, host_id, price_minor, currency, starts_at, capacity, payout_timing)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+INSERT INTO activities (id, external_id, title, host_id, price_minor, currency, starts_at, ends_at, capacity,
+    payout_timing)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
 ON CONFLICT (external_id) DO UPDATE SET title = excluded.title, host_id = excluded.host_id,
     price_minor = excluded.price_minor, currency = excluded.currency, starts_at = excluded.starts_at,
-    capacity = excluded.capacity, payout_timing = excluded.payout_timing, updated_at = now()
+    ends_at = excluded.ends_at, capacity = excluded.capacity, payout_timing = excluded.payout_timing, updated_at = now()
 RETURNING *, pg_current_xact_id()::text::bigint AS xid
 """
 
 
 async def upsert_activity(
     services: Services, *, viewer: Viewer, external_id: str, title: str, host_external_id: str, price: Money,
-    starts_at: datetime, capacity: int | None, payout_timing: PayoutTiming,
+    starts_at: datetime, capacity: int | None, payout_timing: PayoutTiming, ends_at: datetime | None = None,
 ) -> Activity:  # fmt: skip
-    """Create or update an activity by the platform's own id; payments made before keep their price.
+    """Create or update an activity by the platform's own id; payments made before keep their price and payout timing.
+
+    Hosts who are paid after the activity are paid by when it is over as it is planned now.
 
     Raises: Forbidden for users; InvalidInput; InvalidState where more seats are taken than the new capacity has, or
         the host would change under payments.
@@ -44,12 +49,13 @@ async def upsert_activity(
     viewer.require(Role.SERVICE, Role.ADMIN)
     check_text("externalId", external_id, length_max=255)
     check_text("title", title, length_max=255)
-    if payout_timing is not PayoutTiming.IMMEDIATE:
-        raise InvalidInput("payoutTiming", "Only IMMEDIATE payouts can be made.")
     if capacity is not None and not 1 <= capacity <= CAPACITY_MAX:
         raise InvalidInput("capacity", f"Between 1 and {CAPACITY_MAX} seats, or none for no limit.")
-    if starts_at.tzinfo is None:
-        raise InvalidInput("startsAt", "A time needs its offset from UTC: 2030-06-01T18:00:00Z.")
+    for name, at in (("startsAt", starts_at), ("endsAt", ends_at)):
+        if at is not None and at.tzinfo is None:
+            raise InvalidInput(name, "A time needs its offset from UTC: 2030-06-01T18:00:00Z.")
+    if ends_at is not None and ends_at < starts_at:
+        raise InvalidInput("endsAt", "An activity ends after it has started.")
     _check_price(price)
     async with services.database.transaction() as connection:
         host_id = await connection.fetchval("SELECT id FROM users WHERE external_id = $1", host_external_id)
@@ -61,14 +67,17 @@ async def upsert_activity(
         if before is not None:
             await _check_change(connection, from_record(Activity, before), host_id, capacity)
         record: Any = await connection.fetchrow(
-            _UPSERT, new_id(), external_id, title, host_id, price.minor, price.currency, starts_at, capacity,
-            payout_timing.value,
+            _UPSERT, new_id(), external_id, title, host_id, price.minor, price.currency, starts_at, ends_at,
+            capacity, payout_timing.value,
         )  # fmt: skip
         changes = ChangeSet(viewer.caller, record["xid"])
         activity = from_record(Activity, record)
         known = None if before is None else _facts(from_record(Activity, before))
         if known != _facts(activity):
             changes.audit("activity.upserted", "ACTIVITY", activity.id, before=known, after=_facts(activity))
+        if known is not None and (known["starts_at"], known["ends_at"]) != _times(activity):
+            over = release_time(services.settings, activity.ends_at or activity.starts_at)
+            await look_at_activity(connection, activity.id, max(over, services.clock()))
         await changes.write(connection)
     return activity
 
@@ -95,14 +104,21 @@ async def _check_change(connection: AnyConnection, activity: Activity, host_id: 
         )
 
 
+def _times(activity: Activity) -> tuple[str, str | None]:
+    ends_at = activity.ends_at
+    return activity.starts_at.isoformat(), None if ends_at is None else ends_at.isoformat()
+
+
 def _facts(activity: Activity) -> dict[str, Any]:
+    starts_at, ends_at = _times(activity)
     return {
         "external_id": activity.external_id,
         "title": activity.title,
         "host_id": str(activity.host_id),
         "price_minor": activity.price_minor,
         "currency": activity.currency,
-        "starts_at": activity.starts_at.isoformat(),
+        "starts_at": starts_at,
+        "ends_at": ends_at,
         "capacity": activity.capacity,
         "payout_timing": activity.payout_timing.value,
     }

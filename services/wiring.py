@@ -18,6 +18,9 @@ from services.connect.accounts import CreateConnectAccount
 from services.core import Services
 from services.customers import CreateCustomer
 from services.database import Database
+from services.disputes.acceptance import AcceptDispute
+from services.disputes.hosts import SettleLostDispute
+from services.disputes.submission import SubmitDisputeEvidence
 from services.dunning.ending import EndDunning, LiftUnpaid
 from services.dunning.paying import PayInvoice
 from services.dunning.taking_over import StopRetries
@@ -45,6 +48,7 @@ from services.subscriptions.ending import (
     RESUME_SUBSCRIPTION_KIND,
 )
 from services.subscriptions.plan_changes import CHANGE_PLAN_KIND
+from services.transfers.release import SendTransfer
 from services.webhooks.inbox import StoreEvents
 
 if TYPE_CHECKING:
@@ -59,11 +63,13 @@ REDIS_TIMEOUT_S = 2.0
 def operation_kinds() -> list[OperationKind]:
     """Every kind of operation: a new one is a row here."""
     return [
-        PayForActivity(), RETRY_KIND, CAPTURE_KIND, CANCEL_KIND, RefundPayment(), CancelRsvp(), CreateCustomer(),
+        PayForActivity(), RETRY_KIND, CAPTURE_KIND, CANCEL_KIND, RefundPayment(), CancelRsvp(), SendTransfer(),
+        CreateCustomer(),
         CreateConnectAccount(), SyncPlan(), CreateSubscription(), CHANGE_PLAN_KIND,
         CANCEL_SUBSCRIPTION_KIND, RESUME_SUBSCRIPTION_KIND, PAUSE_SUBSCRIPTION_KIND,
         CreateSetupIntent(), AttachPaymentMethod(), DetachPaymentMethod(), SetDefaultPaymentMethod(),
-        PayInvoice(), StopRetries(), EndDunning(), LiftUnpaid(), CreatePayout(), SetPayoutSchedule(),
+        PayInvoice(), StopRetries(), EndDunning(), LiftUnpaid(),
+        SettleLostDispute(), SubmitDisputeEvidence(), AcceptDispute(), CreatePayout(), SetPayoutSchedule(),
     ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from services.connect.settlement import apply_facts, deauthorize, lock_account
 from services.payments.facts import instant
 from services.stripe_gateway import Priority, StripeInvalidRequest
 from services.stripe_requests import retrieve_account
+from services.transfers.times import look_at_host
 
 if TYPE_CHECKING:
     from models.webhook_events import WebhookEvent
@@ -59,9 +60,17 @@ async def account_changed(services: Services, event: WebhookEvent) -> None:
                 )  # fmt: skip
         if fresh:
             services.live.wake()
+            if not now.transfer_hindrances():
+                await _send_what_waits(services, now)
             return
         account = now
     raise RuntimeError(f"account {account_id} kept changing while it was settled")
+
+
+async def _send_what_waits(services: Services, account: ConnectAccount) -> None:
+    """Let what a host could not be sent until now be looked at."""
+    async with services.database.transaction() as connection:
+        await look_at_host(connection, services.settings, account.user_id, services.clock())
 
 
 async def account_deauthorized(services: Services, event: WebhookEvent) -> None:

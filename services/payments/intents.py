@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from models.money import Money
-from models.payments import PaymentStatus
+from models.payments import ChargeModel, PaymentStatus
 from services.customers import is_customer_gone
 from services.errors import CardDeclined, DomainError, HostNotReady, InvalidInput, InvalidState
 from services.lookups import find_made, made_since
@@ -17,6 +17,7 @@ from services.payments.facts import FailureFacts, IntentFacts
 from services.payments.settlement import IntentSettlement, OperationEnd, SettledPayment
 from services.stripe_gateway import Priority, StripeCardError
 from services.stripe_requests import list_payment_intents, retrieve_payment_intent
+from services.transfers.release import release
 
 if TYPE_CHECKING:
     from models.operations import Operation, OperationStep
@@ -55,6 +56,8 @@ async def settle(
 ) -> SettledPayment:
     """Settle facts about a payment, fetching them again for as long as they turn out stale.
 
+    What hosts are due at once of a payment that was made is sent to them.
+
     Args:
         payment: as it was before Stripe was asked.
         facts: None where Stripe never made a payment intent and never will, and where they are out of reach.
@@ -71,6 +74,9 @@ async def settle(
         if not settled.stale:
             if facts is not None:
                 await keep_saved(services, settled, facts, actor=actor)
+            if settled.payment.charge_model is ChargeModel.SEPARATE and settled.payment.status.is_captured:
+                priority = Priority.INTERACTIVE if ends is not None else Priority.BACKGROUND
+                await release(services, settled.payment.id, priority=priority)
             return settled
         payment = settled.payment
         intent_id = payment.stripe_payment_intent_id or (facts.id if facts else None)
