@@ -194,6 +194,7 @@ async def begin_epoch(connection: AnyConnection) -> int:
         await connection.execute("UPDATE payments SET position = 0")
         await connection.execute("UPDATE connect_accounts SET position = 0")
         await connection.execute("UPDATE subscriptions SET position = 0")
+        await connection.execute("UPDATE disputes SET position = 0")
         await connection.execute("UPDATE activity_cancellations SET position = 0")
         await connection.execute("UPDATE payouts SET position = 0")
         await raise_positions(connection)

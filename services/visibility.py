@@ -9,6 +9,7 @@ from models.activity_cancellations import ActivityCancellation
 from models.audit import AuditEntry
 from models.base import from_record
 from models.connect_accounts import ConnectAccount
+from models.disputes import Dispute
 from models.invoices import Invoice
 from models.payment_methods import SavedPaymentMethod
 from models.payments import Payment
@@ -45,6 +46,7 @@ _SEEN_BY_USERS: Final[Mapping[type[Model], str | None]] = {
     ActivityCancellation: f"EXISTS (SELECT FROM activities a WHERE a.id = t.activity_id AND a.host_id = {_ME})",
     Rsvp: f"({_ME} = t.user_id OR EXISTS (SELECT FROM activities a WHERE a.id = t.activity_id AND a.host_id = {_ME}))",
     Refund: f"EXISTS (SELECT FROM payments p WHERE p.id = t.payment_id AND {_ME} IN (p.payer_id, p.host_id))",
+    Dispute: f"EXISTS (SELECT FROM payments p WHERE p.id = t.payment_id AND p.host_id = {_ME})",
     ConnectAccount: f"{_ME} = t.user_id",
     Payout: f"EXISTS (SELECT FROM connect_accounts c WHERE c.id = t.connect_account_id AND c.user_id = {_ME})",
     SavedPaymentMethod: f"{_ME} = t.user_id",

@@ -9,6 +9,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from services.connect.events import account_changed, account_deauthorized
+from services.disputes.events import dispute_changed
+from services.disputes.fraud_warnings import fraud_warning_changed
 from services.invoices.events import (
     credit_note_changed,
     invoice_changed,
@@ -76,6 +78,13 @@ HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
         "charge.captured": Handler(charge_changed, _BOTH),
         "charge.updated": Handler(charge_changed, _BOTH),
         "charge.refunded": Handler(charge_refunded, _BOTH),
+        "charge.dispute.created": Handler(dispute_changed, _BOTH),
+        "charge.dispute.updated": Handler(dispute_changed, _BOTH),
+        "charge.dispute.closed": Handler(dispute_changed, _BOTH),
+        "charge.dispute.funds_withdrawn": Handler(dispute_changed, _BOTH),
+        "charge.dispute.funds_reinstated": Handler(dispute_changed, _BOTH),
+        "radar.early_fraud_warning.created": Handler(fraud_warning_changed, _BOTH),
+        "radar.early_fraud_warning.updated": Handler(fraud_warning_changed, _BOTH),
         "refund.created": Handler(refund_changed, _BOTH),
         "refund.updated": Handler(refund_changed, _BOTH),
         "refund.failed": Handler(refund_changed, _BOTH),

@@ -1,0 +1,98 @@
+"""Disputes for those who may see them: the activity's host, service and admin. Guests do not: their bank tells them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from models.base import from_record
+from models.disputes import Dispute
+from models.payments import Payment
+from services.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from models.disputes import DisputeStatus
+    from models.sets import AnyConnection
+    from services.core import Services
+    from services.pages import Page, PageRequest
+    from services.viewer import Viewer
+
+_OPEN: Final = """
+SELECT * FROM disputes WHERE payment_id = $1 AND status IN ('NEEDS_RESPONSE', 'UNDER_REVIEW') ORDER BY id LIMIT 1
+"""
+_LOCK: Final = """
+SELECT p.*, host.external_id AS host_external_id, pg_current_xact_id()::text::bigint AS xid
+FROM payments p LEFT JOIN users host ON host.id = p.host_id
+WHERE p.id = (SELECT payment_id FROM disputes WHERE id = $1) FOR NO KEY UPDATE OF p
+"""
+# Those that wait for an answer first, the most pressing of them at the top; then the newest.
+_PLACE: Final = (
+    "CASE WHEN {0}.status LIKE '%NEEDS_RESPONSE' THEN coalesce({0}.evidence_due_by, '9999-01-01Z') ELSE 'infinity' END",
+    "-extract(epoch FROM {0}.stripe_created_at)",
+    "{0}.id",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LockedDispute:
+    """A dispute and its payment, locked, and the transaction's id."""
+
+    dispute: Dispute
+    payment: Payment
+    xid: int
+
+
+async def open_dispute(connection: AnyConnection, payment_id: UUID) -> Dispute | None:
+    """A dispute of a payment for which the bank holds the money until it decides: nothing is refunded meanwhile.
+
+    An inquiry is none: a refund is what ends it best ("Inquiries").
+    """
+    record = await connection.fetchrow(_OPEN, payment_id)
+    return None if record is None else from_record(Dispute, record)
+
+
+async def lock_dispute(connection: AnyConnection, viewer: Viewer, dispute_id: UUID) -> LockedDispute:
+    """A dispute for who may answer it: the activity's host, service and admin; its payment is locked.
+
+    Raises: NotFound for everybody else, its guest too.
+    """
+    record = await connection.fetchrow(_LOCK, dispute_id)
+    if record is None or not (viewer.sees_everything or record["host_external_id"] == viewer.external_id):
+        raise NotFound("There is no such dispute.", path=["input", "disputeId"])
+    found: Any = await connection.fetchrow("SELECT * FROM disputes WHERE id = $1", dispute_id)
+    return LockedDispute(from_record(Dispute, found), from_record(Payment, record), record["xid"])
+
+
+async def list_disputes(
+    services: Services, *, viewer: Viewer, status: Sequence[DisputeStatus] | None, page: PageRequest
+) -> Page[Dispute]:
+    """A page of the disputes that the viewer may see: those that wait for an answer by their deadlines, then the rest,
+    the newest first.
+    """
+    values: list[Any] = []
+    conditions = ["true"]
+    if status is not None:
+        values.append([one.value for one in status])
+        conditions.append(f"d.status = ANY(${len(values)})")
+    if not viewer.sees_everything:
+        values.append(viewer.external_id)
+        conditions.append(
+            "EXISTS (SELECT FROM payments p JOIN users host ON host.id = p.host_id"
+            f" WHERE p.id = d.payment_id AND host.external_id = ${len(values)})"
+        )
+    for operator, cursor in ((">", page.after), ("<", page.before)):
+        if cursor is not None:
+            values.append(cursor)
+            there = f"(SELECT {_place('c')} FROM disputes c WHERE c.id = ${len(values)})"
+            conditions.append(f"({_place('d')}) {operator} {there}")
+    order = ", ".join(f"{part.format('d')} {'DESC' if page.backwards else 'ASC'}" for part in _PLACE)
+    sql = f"SELECT d.* FROM disputes d WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT {page.limit + 1}"
+    records = await services.database.pool.fetch(sql, *values)
+    return page.page([from_record(Dispute, record) for record in records])
+
+
+def _place(alias: str) -> str:
+    return ", ".join(part.format(alias) for part in _PLACE)
