@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from models.payments import Payment
     from services.core import Services
+    from services.refunds.disputed import Lost
     from settings import Settings
 
 QUANTITY_MAX = 1_000
@@ -51,14 +52,15 @@ def fee_for_capture(payment: Payment, captured: Money) -> Money:
     return Money(max(fee - fee % step, least), payment.currency)
 
 
-def refund_parts(payment: Payment, amount: Money) -> tuple[Money, Money]:
+def refund_parts(payment: Payment, amount: Money, lost: Lost) -> tuple[Money, Money]:
     """What the platform (its fee) and the host give back of a refund, before it is counted in the payment.
 
-    The fee given back is cumulative over the payment's refunds, so that partial refunds of a whole payment give back
-    exactly the whole fee, as Stripe does ("Create a refund", refund_application_fee).
+    The fee given back is cumulative over the payment's refunds and what lost disputes took, so that partial refunds of
+    a whole payment give back exactly the whole fee, as Stripe does ("Create a refund", refund_application_fee).
     """
-    before = payment.refunded + Money(payment.refund_pending_minor, payment.currency)
-    return refund_parts_after(payment, before, Money(payment.fee_refunded_minor, payment.currency), amount)
+    before = payment.refunded + Money(payment.refund_pending_minor, payment.currency) + lost.amount
+    fee_before = Money(payment.fee_refunded_minor, payment.currency) + lost.fee
+    return refund_parts_after(payment, before, fee_before, amount)
 
 
 def refund_parts_after(payment: Payment, before: Money, fee_before: Money, amount: Money) -> tuple[Money, Money]:

@@ -39,6 +39,7 @@ from services.payouts.schedule import SetPayoutSchedule
 from services.plans.syncing import SyncPlan
 from services.rate_limiter import RateLimiter
 from services.refunds.creation import RefundPayment
+from services.refunds.taking_back import TakeBackRefund
 from services.rsvps import CancelRsvp
 from services.stripe_gateway import GatewayConfig, StripeGateway
 from services.subscriptions.creation import CreateSubscription
@@ -63,8 +64,8 @@ REDIS_TIMEOUT_S = 2.0
 def operation_kinds() -> list[OperationKind]:
     """Every kind of operation: a new one is a row here."""
     return [
-        PayForActivity(), RETRY_KIND, CAPTURE_KIND, CANCEL_KIND, RefundPayment(), CancelRsvp(), SendTransfer(),
-        CreateCustomer(),
+        PayForActivity(), RETRY_KIND, CAPTURE_KIND, CANCEL_KIND, RefundPayment(), TakeBackRefund(), CancelRsvp(),
+        SendTransfer(), CreateCustomer(),
         CreateConnectAccount(), SyncPlan(), CreateSubscription(), CHANGE_PLAN_KIND,
         CANCEL_SUBSCRIPTION_KIND, RESUME_SUBSCRIPTION_KIND, PAUSE_SUBSCRIPTION_KIND,
         CreateSetupIntent(), AttachPaymentMethod(), DetachPaymentMethod(), SetDefaultPaymentMethod(),

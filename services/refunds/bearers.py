@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from models.money import Money, rounded_share
 from models.payments import ChargeModel
+from models.refunds import RefundOrigin
 from services.fees import refund_parts_after
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from models.payments import Payment
     from models.refunds import Refund
+    from services.refunds.disputed import Lost
     from services.refunds.facts import RefundFacts
 
 
@@ -52,22 +54,37 @@ def lags(refund: Refund, others: Sequence[Refund], facts: RefundFacts) -> bool:
     return facts.charge is not None and facts.charge.refunded < _known(refund, others, facts)
 
 
+def bearers_apart(payment: Payment, refund: Refund, others: Sequence[Refund], left: Money, lost: Lost) -> Bearers:
+    """Who bears a refund whose hosts' part is taken back by calls of our own: Stripe took nothing of them.
+
+    Args:
+        others: the payment's other refunds.
+        left: what is left of the hosts' part; what is beyond it, the platform bears.
+        lost: what lost disputes took.
+    """
+    zero = Money.zero(payment.currency)
+    fee = Money(refund.fee_minor, payment.currency)
+    if refund.origin is RefundOrigin.STRIPE:
+        before, fee_before = _before(payment, others, lost)
+        fee, _ = refund_parts_after(payment, before, fee_before, refund.amount)
+    return Bearers(zero, zero, fee_held=fee, host_held=min(refund.amount - fee, left), amount=refund.amount)
+
+
 def bearers_of(
-    payment: Payment, refund: Refund, others: Sequence[Refund], owed: Money, facts: RefundFacts
+    payment: Payment, refund: Refund, others: Sequence[Refund], owed: Money, facts: RefundFacts, lost: Lost
 ) -> Bearers:
     """Who bears a refund that Stripe has just made.
 
     Args:
         others: the payment's other refunds.
+        lost: what lost disputes took.
         owed: what the platform holds of the host's part, after refunds that failed; below zero what the host holds of
             the fee after one of a direct charge did.
     """
     zero = Money.zero(payment.currency)
     if payment.charge_model is ChargeModel.PLATFORM:
         return Bearers(zero, zero, fee_held=refund.amount, host_held=zero, amount=refund.amount)
-    holding = [other for other in others if other.status.holds_money]
-    before = sum((other.amount for other in holding), zero)
-    fee_before = Money(sum(other.fee_minor for other in holding), payment.currency)
+    before, fee_before = _before(payment, others, lost)
     expected, _ = refund_parts_after(payment, before, fee_before, refund.amount)
     if payment.charge_model is ChargeModel.DIRECT:
         fee = expected if facts.charge is None else _fee_refunded(payment, refund, others, expected, facts)
@@ -87,6 +104,15 @@ def bearers_of(
         rounded = (host_part - host_held).minor <= 1
         fee_held = gap - host_held if rounded else fee_part.proportion(host_held, host_part)
     return Bearers(host, fee, fee_held, host_held, refund.amount)
+
+
+def _before(payment: Payment, others: Sequence[Refund], lost: Lost) -> tuple[Money, Money]:
+    """What was given back before, and how much of the fee that was."""
+    holding = [other for other in others if other.status.holds_money]
+    return (
+        sum((other.amount for other in holding), lost.amount),
+        Money(sum(other.fee_minor for other in holding), payment.currency) + lost.fee,
+    )
 
 
 def _known(refund: Refund, others: Sequence[Refund], facts: RefundFacts) -> Money:

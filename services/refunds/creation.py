@@ -17,8 +17,10 @@ from services.operations import Answers, Intent, PlannedAtReserve, PlannedStep, 
 from services.payments.access import lock_for_host
 from services.payments.history import record_change, snapshot
 from services.payments.intents import amount_in
+from services.refunds.disputed import lost_of, require_undisputed
 from services.refunds.facts import RefundFacts
 from services.refunds.settlement import settle_refund
+from services.refunds.taking_back import is_planned_apart
 from services.stripe_requests import create_refund, list_refunds
 
 if TYPE_CHECKING:
@@ -82,10 +84,11 @@ async def plan_refund(
     """
     if not payment.status.is_captured:
         raise InvalidState("Only a payment that has been made can be refunded.", state=payment.status.value)
+    await require_undisputed(connection, payment)
     wanted = amount_in(payment, amount) or payment.refundable
     if not wanted or wanted > payment.refundable:
         raise RefundExceedsBalance(refundable=payment.refundable)
-    fee, host = refund_parts(payment, wanted)
+    fee, host = refund_parts(payment, wanted, await lost_of(connection, payment))
     refund = Refund(
         id=UUID(operation.arguments["refund_id"]), payment_id=payment.id, amount_minor=wanted.minor,
         currency=wanted.currency, fee_minor=fee.minor, host_minor=host.minor, status=RefundStatus.PENDING,
@@ -96,17 +99,22 @@ async def plan_refund(
     payment.fee_refunded_minor += fee.minor
     changes = ChangeSet(operation.caller, xid)
     record_change(changes, payment, "refund.requested", before)
-    if payment.charge_model is ChargeModel.DIRECT:
-        take_back = not await _has_fee_back(connection, refund)
-    else:
-        take_back = payment.charge_model is not ChargeModel.PLATFORM and not await _is_held(connection, refund)
-    request = _request(refund, payment, operation, take_back=take_back)
+    request = _request(refund, payment, operation, take_back=await _takes_back(connection, payment, refund))
     await insert_rows(connection, Refund, [refund])
     await update_rows(
         connection, Payment, [payment], ("refund_pending_minor", "fee_refunded_minor", "version", "position")
     )
     await changes.write(connection)
     return PlannedStep(CREATE_REFUND, request)
+
+
+async def _takes_back(connection: AnyConnection, payment: Payment, refund: Refund) -> bool:
+    """Whether Stripe is to take the host's part, and give the fee back, with the refund."""
+    if payment.charge_model is ChargeModel.DIRECT:
+        return not await _has_fee_back(connection, refund)
+    if payment.charge_model is ChargeModel.PLATFORM or await is_planned_apart(connection, payment):
+        return False
+    return not await _is_held(connection, refund)
 
 
 async def _has_fee_back(connection: AnyConnection, refund: Refund) -> bool:

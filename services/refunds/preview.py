@@ -9,6 +9,7 @@ from models.payments import Payment
 from services.errors import InvalidState, NotFound, RefundExceedsBalance
 from services.fees import refund_parts
 from services.payments.intents import amount_in
+from services.refunds.disputed import lost_of, require_undisputed
 from services.visibility import visible_rows
 
 if TYPE_CHECKING:
@@ -40,8 +41,10 @@ async def refund_preview(
         raise NotFound("There is no such payment.", path=["paymentId"])
     if not payment.status.is_captured:
         raise InvalidState("Only a payment that has been made can be refunded.", state=payment.status.value)
+    pool = services.database.pool
+    await require_undisputed(pool, payment)
     wanted = amount_in(payment, amount, path=("amount",)) or payment.refundable
     if wanted > payment.refundable:
         raise RefundExceedsBalance(refundable=payment.refundable)
-    fee, host = refund_parts(payment, wanted)
+    fee, host = refund_parts(payment, wanted, await lost_of(pool, payment))
     return RefundBreakdown(guest_receives=wanted, host_pays=host, platform_pays=fee)

@@ -5,34 +5,39 @@ A refund can fail after it succeeded ("Handle failed refunds"); an older state n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from models.base import from_record, new_id
-from models.ledger import LedgerTransactionKind
-from models.money import Money
-from models.payments import ChargeModel, Payment, PaymentAllocation
+from models.payments import Payment
 from models.refunds import Refund, RefundOrigin, RefundStatus
 from models.sets import insert_rows, update_rows
 from services.changes import ChangeSet
-from services.ledger import FEES, GUESTS, INCOME, PLATFORM, REFUNDS, LedgerBatch, host_balance, host_owed
+from services.errors import OperationInProgress, StripeUnavailable
+from services.ledger import LedgerBatch
 from services.operations import finish, record_answers
 from services.payments.history import record_change, snapshot
-from services.refunds import direct
 from services.refunds.amounts import derive_refunded
-from services.refunds.bearers import bearers_of, lags
+from services.refunds.bearers import lags
+from services.refunds.disputed import lost_of
 from services.refunds.facts import RefundFacts
+from services.refunds.postings import post_made, post_moved
+from services.refunds.taking_back import begin_take_back
 from services.stripe_gateway import Priority
 from services.stripe_requests import retrieve_refund
+from services.transfers.parts import HostParts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from models.money import Money
     from models.operations import Operation
     from models.sets import AnyConnection
     from services.core import Services
     from services.errors import DomainError
     from services.operations import Answers
+    from services.refunds.disputed import Lost
 
 _PAYMENT_COLUMNS = (
     "status", "version", "position", "refunded_minor", "refund_pending_minor", "fee_refunded_minor",
@@ -101,6 +106,9 @@ async def _settle(
         if refund is not None:
             rows.apply(refund, facts)
         rows.derive()
+        begun = None
+        if refund is not None and rows.taken and refund.status.holds_money:
+            begun = await begin_take_back(services, connection, rows.parts, refund, rows.taken, rows.ledger)
         changes = ChangeSet(actor, rows.xid)
         if snapshot(rows.payment) != before and refund is not None:
             record_change(changes, rows.payment, f"refund.{refund.status.value.lower()}", before)
@@ -113,18 +121,23 @@ async def _settle(
             )
             await finish(connection, [operation.id], errors={operation.id: error} if error else None)
     services.live.wake()
+    if begun is not None:
+        # The refund is made whatever becomes of this; where Stripe is away, its recovery goes on with it.
+        with suppress(StripeUnavailable, OperationInProgress):
+            await services.operations.end(services, begun)
 
 
 class _Rows:
-    """A locked payment with its refunds and its host's part."""
+    """A locked payment with its refunds and its hosts' parts."""
 
-    def __init__(
-        self, payment: Payment, xid: int, refunds: Sequence[Refund], allocation: PaymentAllocation | None
-    ) -> None:
+    def __init__(self, payment: Payment, xid: int, refunds: Sequence[Refund], parts: HostParts, lost: Lost) -> None:
         self.payment = payment
         self.xid = xid
         self.refunds = list(refunds)
-        self.allocation = allocation
+        self.parts = parts
+        self.lost = lost
+        self.taken: dict[UUID, Money] = {}
+        """What is still to be taken back of each allocation."""
         self.ledger = LedgerBatch()
         self.new: list[Refund] = []
         self.changed: dict[UUID, Refund] = {}
@@ -139,12 +152,13 @@ class _Rows:
         if record is None:
             raise LookupError(f"no payment {payment_id}")
         refunds = await connection.fetch("SELECT * FROM refunds WHERE payment_id = $1 ORDER BY id", payment_id)
-        allocation = await connection.fetchrow("SELECT * FROM payment_allocations WHERE payment_id = $1", payment_id)
+        payment = from_record(Payment, record)
         return cls(
-            from_record(Payment, record),
+            payment,
             record["xid"],
             [from_record(Refund, row) for row in refunds],
-            None if allocation is None else from_record(PaymentAllocation, allocation),
+            await HostParts.read(connection, payment),
+            await lost_of(connection, payment),
         )
 
     def refund(self, refund_id: UUID | None, facts: RefundFacts | None) -> Refund | None:
@@ -182,11 +196,11 @@ class _Rows:
         was = refund.status
         if first:
             refund.stripe_refund_id = facts.id
-            self._post_made(refund, facts)
+            self.taken = post_made(self.ledger, self.parts, refund, self._others(refund), self.lost, facts)
         if was.may_become(facts.status):
             refund.status = facts.status
             refund.failure_reason = facts.failure_reason
-            self._post_moved(refund, was, facts)
+            post_moved(self.ledger, self.parts, refund, was, facts)
         if first or refund.status is not was:
             self.changed[refund.id] = refund
 
@@ -194,106 +208,11 @@ class _Rows:
         """The payment's amounts and status from its refunds, not from messages."""
         derive_refunded(self.payment, self.refunds)
 
-    def _post_made(self, refund: Refund, facts: RefundFacts) -> None:
-        """The platform gives the amount; the host gives it to the platform, and the platform its fee to the host.
-
-        As far as Stripe did so: the platform bears the rest, out of what it still holds from a refund that failed. What
-        an invoice brought in is all the platform's own.
-        """
-        allocation = self.allocation
-        owed = Money(allocation.owed_minor if allocation else 0, refund.currency)
-        parts = bearers_of(self.payment, refund, self._others(refund), owed, facts)
-        refund.fee_minor, refund.host_minor, refund.platform_minor = (
-            parts.fee.minor, parts.host.minor, parts.platform.minor,
-        )  # fmt: skip
-        refund.application_fee_refunded_minor = parts.application_fee_refunded.minor
-        common = self._common(refund, facts)
-        if allocation is not None and self.payment.charge_model is ChargeModel.DIRECT:
-            direct.post_made(self.ledger, refund, parts, allocation, common)
-            return
-        refund.transfer_reversed_minor = parts.transfer_reversed.minor
-        self.ledger.move(
-            LedgerTransactionKind.REFUND, f"refund:{facts.id}", [(PLATFORM, -refund.amount), (REFUNDS, refund.amount)],
-            **common,
-        )  # fmt: skip
-        if self.payment.charge_model is ChargeModel.PLATFORM:
-            self.ledger.move(
-                LedgerTransactionKind.INVOICE_INCOME, f"invoice_income_refund:{facts.id}",
-                [(INCOME, -refund.amount), (PLATFORM, refund.amount)], **common,
-            )  # fmt: skip
-        if allocation is None:
-            return
-        host, taken, fee = host_balance(allocation.host_id), parts.transfer_reversed, parts.application_fee_refunded
-        self.ledger.move(
-            LedgerTransactionKind.TRANSFER_REVERSAL, f"transfer_reversal:{facts.id}",
-            [(host, -taken), (PLATFORM, taken)], **common,
-        )  # fmt: skip
-        self.ledger.move(
-            LedgerTransactionKind.APPLICATION_FEE_REFUND, f"application_fee_refund:{facts.id}",
-            [(FEES, -fee), (host, fee)], **common,
-        )  # fmt: skip
-        self.ledger.move(
-            LedgerTransactionKind.REFUND, f"refund_of_held:{facts.id}",
-            [
-                (FEES, -parts.fee_held), (host_owed(allocation.host_id), -parts.host_held),
-                (PLATFORM, parts.fee_held + parts.host_held),
-            ],
-            **common,
-        )  # fmt: skip
-        allocation.reversed_minor += (taken - fee).minor
-        allocation.owed_minor -= parts.host_held.minor
-
-    def _post_moved(self, refund: Refund, was: RefundStatus, facts: RefundFacts) -> None:
-        amount = refund.amount
-        common = self._common(refund, facts)
-        if refund.status is RefundStatus.SUCCEEDED:
-            self.ledger.move(
-                LedgerTransactionKind.REFUND_PAID, f"refund_paid:{facts.id}", [(REFUNDS, -amount), (GUESTS, amount)],
-                **common,
-            )  # fmt: skip
-            return
-        if refund.status.holds_money:
-            return
-        if self.allocation is not None and self.payment.charge_model is ChargeModel.DIRECT:
-            was_paid = was is RefundStatus.SUCCEEDED
-            direct.post_failed(self.ledger, refund, self.allocation, common, was_paid=was_paid)
-            return
-        # The money comes back to the platform, which owes the host its part and keeps its fee again; Stripe does not
-        # undo the reversal of the transfer ("Handle failed refunds").
-        fee, host_part = Money(refund.fee_minor, refund.currency), Money(refund.host_minor, refund.currency)
-        source = GUESTS if was is RefundStatus.SUCCEEDED else REFUNDS
-        self.ledger.move(
-            LedgerTransactionKind.REFUND_FAILED, f"refund_failed:{facts.id}",
-            [(source, -amount), (PLATFORM, amount)], **common,
-        )  # fmt: skip
-        if self.payment.charge_model is ChargeModel.PLATFORM:
-            self.ledger.move(
-                LedgerTransactionKind.INVOICE_INCOME, f"invoice_income_kept:{facts.id}",
-                [(PLATFORM, -amount), (INCOME, amount)], **common,
-            )  # fmt: skip
-        if self.allocation is None:
-            return
-        self.ledger.move(
-            LedgerTransactionKind.REFUND_FAILED, f"refund_failed_owed:{facts.id}",
-            [(PLATFORM, -(fee + host_part)), (FEES, fee), (host_owed(self.allocation.host_id), host_part)], **common,
-        )  # fmt: skip
-        self.allocation.owed_minor += refund.host_minor
-
-    def _common(self, refund: Refund, facts: RefundFacts) -> dict[str, Any]:
-        return {
-            "occurred_at": facts.created_at,
-            "payment_id": self.payment.id,
-            "refund_id": refund.id,
-            "stripe_object_id": facts.id,
-            "stripe_account": self.payment.stripe_account,
-        }
-
     async def write(self, connection: AnyConnection) -> None:
         """Write what changed."""
         await insert_rows(connection, Refund, self.new)
         known = [refund for refund in self.changed.values() if refund not in self.new]
         await update_rows(connection, Refund, known, _REFUND_COLUMNS)
         await update_rows(connection, Payment, [self.payment], _PAYMENT_COLUMNS)
-        if self.allocation is not None:
-            await update_rows(connection, PaymentAllocation, [self.allocation], ("reversed_minor", "owed_minor"))
+        await self.parts.write(connection)
         await self.ledger.write(connection)

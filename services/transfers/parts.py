@@ -18,6 +18,7 @@ from models.transfers import Transfer, TransferReversal, TransferStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from models.sets import AnyConnection
@@ -89,6 +90,11 @@ class HostPart:
         """What was taken back of it."""
         return self.allocation.amount_minor - self.left
 
+    def look_at(self, now: datetime) -> None:
+        """Let what the platform holds be sent, if there is some and nobody looks at it already."""
+        if self.allocation.owed_minor > 0 and self.allocation.release_at is None:
+            self.allocation.release_at = now
+
     @property
     def debt(self) -> int:
         """What the host owes the platform, but for what may still come back by itself."""
@@ -120,7 +126,7 @@ class HostParts:
     @property
     def left(self) -> Money:
         """What of all hosts' parts was not taken back."""
-        return self._money(sum(max(0, part.left) for part in self.parts))
+        return self.money(sum(max(0, part.left) for part in self.parts))
 
     def part(self, allocation_id: UUID) -> HostPart:
         """The part of this allocation."""
@@ -137,14 +143,18 @@ class HostParts:
             part.allocation.owed_minor -= taken[part.allocation.id].minor
         return taken
 
-    def raise_again(self, amount: Money) -> dict[UUID, Money]:
-        """Let the platform hold so much for the hosts again, each by what was taken of theirs; what that is of each."""
+    def raise_again(self, amount: Money, *, now: datetime) -> dict[UUID, Money]:
+        """Let the platform hold so much for the hosts again, each by what was taken of theirs; what that is of each.
+
+        What can be sent of it is looked at now.
+        """
         if len(self.parts) == 1:
             given = {self.parts[0].allocation.id: amount}
         else:
             given = self._split(amount, [max(0, part.taken) for part in self.parts])
         for part in self.parts:
             part.allocation.owed_minor += given[part.allocation.id].minor
+            part.look_at(now)
         return given
 
     def to_reverse(self, taken: Mapping[UUID, Money]) -> dict[UUID, int]:
@@ -189,10 +199,11 @@ class HostParts:
         await update_rows(connection, PaymentAllocation, [part.allocation for part in self.parts], _COLUMNS)
 
     def _split(self, amount: Money, weights: list[int]) -> dict[UUID, Money]:
-        shares = amount.split(weights) if sum(weights) else [self._money(0)] * len(weights)
+        shares = amount.split(weights) if sum(weights) else [self.money(0)] * len(weights)
         return {part.allocation.id: share for part, share in zip(self.parts, shares, strict=True)}
 
-    def _money(self, minor: int) -> Money:
+    def money(self, minor: int) -> Money:
+        """So much of the payment's currency."""
         return Money(minor, self.payment.currency)
 
 

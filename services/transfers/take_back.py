@@ -261,8 +261,7 @@ def _come_back(part: HostPart, row: TransferReversal, ledger: LedgerBatch, *, oc
     allocation = part.allocation
     allocation.reversed_minor += row.covers_minor
     allocation.owed_minor += row.covers_minor
-    if allocation.owed_minor > 0 and allocation.release_at is None:
-        allocation.release_at = occurred_at
+    part.look_at(occurred_at)
     ledger.move(
         LedgerTransactionKind.TRANSFER_REVERSAL, f"transfer_reversal:{row.stripe_reversal_id or row.id}",
         legs_of_reversal(allocation, row), occurred_at=occurred_at, payment_id=row.payment_id,
