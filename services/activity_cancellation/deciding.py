@@ -151,8 +151,8 @@ def _standing() -> str:
     return f"""
     SELECT {joined_columns(ActivityCancellationItem, "i")}, {joined_columns(Payment, "p")},
         {joined_columns(Operation, "o")}, r.status AS rsvp,
-        EXISTS (SELECT FROM disputes d WHERE d.payment_id = p.id AND d.status IN
-            ('WARNING_NEEDS_RESPONSE', 'WARNING_UNDER_REVIEW', 'NEEDS_RESPONSE', 'UNDER_REVIEW')) AS disputed,
+        EXISTS (SELECT FROM disputes d WHERE d.payment_id = p.id
+            AND d.status IN ('NEEDS_RESPONSE', 'UNDER_REVIEW')) AS disputed,
         EXISTS (SELECT FROM refunds f WHERE f.payment_id = p.id AND f.status = 'PENDING'
             AND f.stripe_refund_id IS NULL) AS refunding
     FROM activity_cancellation_items i JOIN payments p ON p.id = i.payment_id LEFT JOIN rsvps r ON r.id = p.rsvp_id
