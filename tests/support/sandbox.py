@@ -51,6 +51,10 @@ class Sandbox:
         """Stripe's answer to a write."""
         return await self._ask("POST", path, content=encode(params or {}), headers=self._headers(account))
 
+    async def post_encoded(self, path: str, body: str) -> Any:
+        """Stripe's answer to a write whose form is made already."""
+        return await self._ask("POST", path, content=body, headers=self._headers(None))
+
     async def get(self, path: str, params: dict[str, Any] | None = None, *, account: str | None = None) -> Any:
         """Stripe's answer to a read."""
         query = encode(params or {})
