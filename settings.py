@@ -180,6 +180,25 @@ class Settings(BaseSettings):
     billing_review_every_s: float = _setting(
         86_400.0, "Seconds between reviews that compare every live subscription with Stripe.", gt=0
     )
+    balance_every_s: float = _setting(
+        300.0, "Seconds between looks at the platform's balance transactions at Stripe.", gt=0
+    )
+    balance_hosts_every_s: float = _setting(
+        21_600.0, "Seconds until a host's balance transactions are looked at after something moved there.", gt=0
+    )
+    balance_idle_s: float = _setting(
+        604_800.0, "Seconds between looks at the balance transactions of hosts where nothing moved.", gt=0
+    )
+    balance_wait_s: float = _setting(
+        172_800.0, "Seconds that a balance transaction waits for what it belongs to before it counts as nobody's.", gt=0
+    )
+    reconcile_every_s: float = _setting(
+        86_400.0, "Seconds between reconciliations that compare Stripe's books with ours by themselves.", gt=0
+    )
+    reconcile_days: float = _setting(3.0, "Days that such a reconciliation looks back.", gt=0)
+    reconcile_settle_s: float = _setting(
+        3_600.0, "Seconds that anything at Stripe has to be old to be reconciled: what is younger may be on its way.", ge=0
+    )
     audit_seal_every_s: float = _setting(60.0, "Seconds between seals of the audit trail.", gt=0)
     gap_every_s: float = _setting(300.0, "Seconds between passes over Stripe's list of events.", gt=0)
 

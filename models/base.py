@@ -12,6 +12,7 @@ from uuid_utils.compat import uuid7
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
 Row = TypeVar("Row", bound=Model)
 
@@ -19,6 +20,11 @@ Row = TypeVar("Row", bound=Model)
 def new_id() -> UUID:
     """A UUIDv7: unique without asking the database, and in the order of creation."""
     return uuid7()
+
+
+def first_id_at(instant: datetime) -> UUID:
+    """The least id that `new_id` can have made at this time or later."""
+    return UUID(int=int(instant.timestamp() * 1000) << 80)
 
 
 def new_row(model: type[Row], **values: Any) -> Row:

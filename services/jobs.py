@@ -15,6 +15,7 @@ import structlog
 from services.activity_cancellation.watching import watch_canceled
 from services.activity_cancellation.working import refund_canceled
 from services.audit.sealing import measure_backlog, seal_entries
+from services.balances.schedule import mirror_due, mirror_latecomers
 from services.billing_review import review_if_due
 from services.circuit_breaker import BreakerState
 from services.dunning.collection import collect
@@ -22,6 +23,7 @@ from services.exclusive import exclusively
 from services.pauses import backoff_s, pause
 from services.payment_methods.expiry import notice_expiring
 from services.payments.holds import expire_holds
+from services.reconciliation.runs import reconcile_if_due
 from services.stripe_gateway import StripeError
 from services.transfers.job import release_due
 from services.webhooks.inbox import CHANNEL
@@ -46,6 +48,9 @@ _MEASURE_EVERY_S: Final = 15.0
 _REVIEW_LOOK_EVERY_S: Final = 600.0
 """How soon a review of billing that was broken off goes on; the settings say how often one begins."""
 _WATCH_CANCELED_EVERY_S: Final = 30.0
+_LATECOMERS_EVERY_S: Final = 86_400.0
+_RECONCILE_LOOK_EVERY_S: Final = 5.0
+"""How soon a reconciliation begins that somebody asked for, or goes on that was broken off."""
 _CARDS_EVERY_S: Final = 21_600.0
 _CARDS_AT_ONCE: Final = 500
 
@@ -74,6 +79,9 @@ def periodic_jobs(services: Services) -> list[Job]:
         Job("dunning", settings.dunning_every_s, collect_failed_invoices, grace_s),
         Job("sweep", settings.gap_every_s, sweep),
         Job("billing_review", min(_REVIEW_LOOK_EVERY_S, settings.billing_review_every_s), review_if_due),
+        Job("mirror_balances", settings.balance_every_s, mirror_due),
+        Job("mirror_latecomers", _LATECOMERS_EVERY_S, mirror_latecomers),
+        Job("reconcile", min(_RECONCILE_LOOK_EVERY_S, settings.reconcile_every_s), reconcile_if_due),
         Job("seal_audit", settings.audit_seal_every_s, seal_audit),
         Job("notice_expiring_cards", _CARDS_EVERY_S, notice_expiring_cards),
         Job("measure_inbox", _MEASURE_EVERY_S, measure_inbox),

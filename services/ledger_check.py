@@ -47,9 +47,10 @@ _RULES = {
     "a payment's pots hold what its row says": """
         WITH pots AS (
             SELECT t.payment_id, a.kind, sum(p.amount_minor)::bigint AS minor
-            FROM ledger_transactions t JOIN ledger_postings p ON p.transaction_id = t.id
+            FROM ledger_transactions t JOIN payments y ON y.id = t.payment_id
+            JOIN ledger_postings p ON p.transaction_id = t.id AND p.currency = y.currency
             JOIN ledger_accounts a ON a.id = p.account_id
-            WHERE t.payment_id IS NOT NULL GROUP BY t.payment_id, a.kind
+            WHERE NOT starts_with(t.reference, 'balance:') GROUP BY t.payment_id, a.kind
         ), refunded AS (
             SELECT payment_id, sum(amount_minor) FILTER (WHERE status = 'SUCCEEDED')::bigint AS paid,
                 sum(amount_minor) FILTER (WHERE status IN ('PENDING', 'REQUIRES_ACTION'))::bigint AS on_the_way,

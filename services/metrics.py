@@ -88,6 +88,22 @@ class Metrics:
         self.billing_review_failed = Counter(
             "paydesk_billing_review_failed", "Subscriptions that could not be put right.", registry=registry
         )
+        self.balance_mirrored = Counter(
+            "paydesk_balance_transactions", "Balance transactions taken in from Stripe.", registry=registry
+        )
+        self.balance_unknown = Counter(
+            "paydesk_balance_transactions_of_unknown_types", "Those of a type that is not known here.", ["type"],
+            registry=registry,
+        )  # fmt: skip
+        self.balance_waiting = Gauge(
+            "paydesk_balance_transactions_waiting", "Those that belong to nothing known here yet.", registry=registry
+        )
+        self.reconciled = Counter(
+            "paydesk_reconciled_objects", "Objects at Stripe that were compared with ours.", registry=registry
+        )
+        self.drifts = Counter(
+            "paydesk_drifts", "Differences that reconciliations found.", ["object", "kind"], registry=registry
+        )
         self.job_failures = Counter("paydesk_job_failures", "Runs of a job that failed.", ["job"], registry=registry)
         self.live_subscribers = Gauge("paydesk_live_subscribers", "Subscriptions followed now.", registry=registry)
         self.live_delivered = Gauge(
