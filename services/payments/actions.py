@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from models.money import Money
 from models.payments import ChargeModel, Payment, PaymentStatus
 from models.rsvps import RsvpStatus
 from services.dunning.paying import retry_invoice_payment
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from uuid import UUID
 
-    from models.money import Money
     from models.operations import Operation, OperationStep
     from models.sets import AnyConnection
     from services.core import Services
@@ -102,7 +102,9 @@ async def capture_payment(
         captured = amount_in(payment, amount) or payment.amount
         if captured > payment.amount:
             raise InvalidInput("amount", f"No more than {payment.amount} was authorized.")
-        fee = fee_for_capture(payment, captured)
+        # The platform keeps its part of a separate charge by itself.
+        separate = payment.charge_model is ChargeModel.SEPARATE
+        fee = Money.zero(payment.currency) if separate else fee_for_capture(payment, captured)
         return payment, capture_payment_intent(
             _intent_id(payment), amount_to_capture=captured.wire, application_fee_amount=fee.wire,
             stripe_account=payment.stripe_account,

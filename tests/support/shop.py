@@ -226,7 +226,8 @@ class Shop:
         assert payment.refunded_minor == done
         if payment.captured_minor:
             fees = [c["application_fee_amount"] or 0 for c in charges if c["captured"]]
-            assert fees == [0 if payment.charge_model is ChargeModel.PLATFORM else payment.platform_fee.wire]
+            of_stripe = payment.charge_model in {ChargeModel.DESTINATION, ChargeModel.DIRECT}
+            assert fees == [payment.platform_fee.wire if of_stripe else 0]
 
 
 async def pool_fetch(services: Services, query: str, *arguments: Any) -> list[Any]:
