@@ -82,6 +82,8 @@ CREATE INDEX payment_allocations_release ON payment_allocations (release_at) WHE
 CREATE INDEX payment_allocations_debts ON payment_allocations (host_id, currency, id) WHERE owed_minor < 0;
 CREATE INDEX payment_allocations_transfer ON payment_allocations (stripe_transfer_id) WHERE stripe_transfer_id IS NOT NULL;
 CREATE INDEX payments_next_attempt ON payments (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
+CREATE INDEX payments_direct_unanswered ON payments (stripe_account)
+    WHERE stripe_account <> '' AND stripe_payment_intent_id IS NULL;
 CREATE INDEX payments_charge ON payments (stripe_charge_id) WHERE stripe_charge_id IS NOT NULL;
 CREATE INDEX transfers_payment ON transfers (payment_id, id);
 CREATE INDEX transfers_allocation ON transfers (allocation_id, id);
