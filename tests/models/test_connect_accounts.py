@@ -25,7 +25,7 @@ def entry(field: str, urgency: str) -> dict[str, Any]:
     return {"field": field, "urgency": urgency, "error": None, "deadline": None}
 
 
-@pytest.mark.parametrize("type_", [ConnectAccountType.EXPRESS, ConnectAccountType.CUSTOM])
+@pytest.mark.parametrize("type_", list(ConnectAccountType))
 def test_a_host_with_active_capabilities_can_be_paid(type_: ConnectAccountType) -> None:
     assert account(type=type_).can_be_paid("DE")
     assert account(type=type_).can_be_paid("US")
@@ -36,7 +36,10 @@ def test_a_host_with_active_capabilities_can_be_paid(type_: ConnectAccountType) 
     [
         ({"stripe_account_id": None}, ["account_creation_pending"]),
         ({"deauthorized_at": datetime(2026, 1, 1, tzinfo=UTC)}, ["account_deauthorized"]),
-        ({"type": ConnectAccountType.STANDARD}, ["standard_accounts_need_direct_charges"]),
+        (
+            {"type": ConnectAccountType.STANDARD, "capabilities": {"transfers": "active"}},
+            ["capability.card_payments"],
+        ),
         ({"capabilities": {}}, ["capability.transfers"]),
         ({"capabilities": {"transfers": "pending"}, "disabled_reason": "under_review"}, ["under_review"]),
         (

@@ -140,7 +140,10 @@ HINDERED: dict[str, tuple[dict[str, Any], list[str]]] = {
         },
         ["individual.verification.document"],
     ),
-    "a standard account": ({"type": ConnectAccountType.STANDARD}, ["standard_accounts_need_direct_charges"]),
+    "a standard account that may not charge": (
+        {"type": ConnectAccountType.STANDARD, "capabilities": {"transfers": "active", "card_payments": "pending"}},
+        ["capability.card_payments"],
+    ),
     "not made yet": ({"stripe_account_id": None}, ["account_missing"]),
 }
 
