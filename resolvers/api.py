@@ -9,6 +9,11 @@ from graphql import GraphQLInputObjectType, GraphQLInterfaceType, GraphQLObjectT
 from strawberry.schema.config import StrawberryConfig
 
 from resolvers.activities import ActivityMutations, ActivityQueries
+from resolvers.activity_cancellations import (
+    ActivityCancellationMutations,
+    ActivityCancellationQueries,
+    ActivityCancellationSubscriptions,
+)
 from resolvers.audit import AuditQueries
 from resolvers.connect_accounts import ConnectAccountMutations, ConnectAccountSubscriptions
 from resolvers.entitlements import EntitlementQueries
@@ -36,7 +41,7 @@ if TYPE_CHECKING:
 @object_type
 class Query(
     NodeQueries, UserQueries, ActivityQueries, PaymentQueries, RefundQueries, PayoutQueries, PlanQueries,
-    BillingSubscriptionQueries, EntitlementQueries, AuditQueries, WebhookEventQueries,
+    ActivityCancellationQueries, BillingSubscriptionQueries, EntitlementQueries, AuditQueries, WebhookEventQueries,
 ):  # fmt: skip
     """What can be asked. What the viewer may not see is null, or missing from lists."""
 
@@ -44,7 +49,7 @@ class Query(
 @object_type
 class Mutation(
     UserMutations, ActivityMutations, ConnectAccountMutations, PaymentMethodMutations, PaymentMutations, RsvpMutations,
-    RefundMutations, PayoutMutations,
+    RefundMutations, PayoutMutations, ActivityCancellationMutations,
     PlanMutations, BillingSubscriptionMutations, WebhookEventMutations,
 ):  # fmt: skip
     """What can be done. Everything expected that can go wrong is in the payload's `errors`."""
@@ -53,6 +58,7 @@ class Mutation(
 @object_type
 class Subscription(
     PaymentSubscriptions, BillingSubscriptionSubscriptions, ConnectAccountSubscriptions, PayoutSubscriptions,
+    ActivityCancellationSubscriptions,
 ):  # fmt: skip
     """What can be followed. Each change comes with a cursor, to go on from after the connection was lost."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import strawberry
 
 from models.activities import Activity as ActivityRow
+from models.activity_cancellations import ActivityCancellation as ActivityCancellationRow
 from models.audit import AuditEntry as AuditEntryRow
 from models.connect_accounts import ConnectAccount as ConnectAccountRow
 from models.invoices import Invoice as InvoiceRow
@@ -22,6 +23,7 @@ from models.users import User as UserRow
 from models.webhook_events import WebhookEvent as WebhookEventRow
 from resolvers.arguments import Id
 from schema.activities import Activity
+from schema.activity_cancellations import ActivityCancellation
 from schema.audit import AuditEntry
 from schema.connect_accounts import account_or_none
 from schema.context import Info
@@ -54,6 +56,7 @@ def node_types() -> Mapping[str, tuple[type[Model], Callable[[Any], Node | None]
     """Each type of node: the row that its ids are of, and how it is made of one."""
     return {
         "Activity": (ActivityRow, Activity.of),
+        "ActivityCancellation": (ActivityCancellationRow, ActivityCancellation.of),
         "AuditEntry": (AuditEntryRow, AuditEntry.of),
         "BillingSubscription": (BillingSubscriptionRow, BillingSubscription.of),
         "ConnectAccount": (ConnectAccountRow, account_or_none),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
 
 import strawberry
 
 from models.activities import Activity as ActivityRow
+from models.activity_cancellations import ActivityCancellation as ActivityCancellationRow
+from schema import activity_cancellations
 from schema.context import Info
 from schema.described import field, input_type, object_type
 from schema.enums import PayoutTiming
@@ -15,6 +18,9 @@ from schema.ids import global_id
 from schema.money import Money, MoneyInput
 from schema.nodes import Node
 from schema.users import User
+
+if TYPE_CHECKING:
+    from schema.activity_cancellations import ActivityCancellation
 
 
 @object_type
@@ -28,6 +34,9 @@ class Activity(Node):
     capacity: int | None = strawberry.field(description="How many seats there are; null for no limit.")
     seats_taken: int = strawberry.field(description="How many seats are held or confirmed.")
     payout_timing: PayoutTiming = strawberry.field(description="When the host gets its part of a payment.")
+    canceled_at: datetime | None = strawberry.field(
+        description="When it was called off; null: it takes place. A canceled one takes no payments."
+    )
     row: strawberry.Private[ActivityRow]
 
     @classmethod
@@ -42,6 +51,7 @@ class Activity(Node):
             capacity=row.capacity,
             seats_taken=row.seats_taken,
             payout_timing=row.payout_timing,
+            canceled_at=row.canceled_at,
             row=row,
         )
 
@@ -54,6 +64,17 @@ class Activity(Node):
     async def host(self, info: Info) -> User:
         """Who offers it."""
         return User.of(await info.context.loaders.users.load(self.row.host_id))
+
+    @field
+    async def cancellation(
+        self, info: Info
+    ) -> Annotated[ActivityCancellation, strawberry.lazy("schema.activity_cancellations")] | None:
+        """How far giving everybody their money back has come; null where it is not canceled, and for guests."""
+        if self.row.canceled_at is None:
+            return None
+        known = await info.context.loaders.cancellations_of_activities.load(self.row.id)
+        row = None if known is None else await info.context.loaders.visible(ActivityCancellationRow).load(known.id)
+        return None if row is None else activity_cancellations.ActivityCancellation.of(row)
 
 
 @input_type

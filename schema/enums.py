@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from models.activities import PayoutTiming
+from models.activity_cancellations import CancellationOutcome, CancellationStatus
 from models.connect_accounts import ConnectAccountType, RequirementUrgency
 from models.invoices import CreditNoteStatus, InvoiceStatus
 from models.merkle import ProofSide
@@ -17,9 +18,10 @@ from schema.described import expose
 from settings import DunningEnd
 
 __all__ = [
-    "BillingSubscriptionStatus", "ConnectAccountType", "CreditNoteStatus", "DunningEnd", "InvoiceStatus",
-    "PaymentStatus", "PayoutInterval", "PayoutStatus", "PayoutTiming", "PlanInterval", "ProofSide", "RefundReason",
-    "RefundStatus", "RequirementUrgency", "RsvpStatus", "WebhookEventStatus", "Weekday",
+    "BillingSubscriptionStatus", "CancellationOutcome", "CancellationStatus", "ConnectAccountType",
+    "CreditNoteStatus", "DunningEnd", "InvoiceStatus", "PaymentStatus", "PayoutInterval", "PayoutStatus",
+    "PayoutTiming", "PlanInterval", "ProofSide", "RefundReason", "RefundStatus", "RequirementUrgency", "RsvpStatus",
+    "WebhookEventStatus", "Weekday",
 ]  # fmt: skip
 
 expose(
@@ -73,6 +75,19 @@ expose(
     CONFIRMED="Paid for.",
     CANCELED="Given up; the seats are free again.",
     EXPIRED="Not paid in time; the seats are free again.",
+)
+expose(
+    CancellationStatus,
+    RUNNING="Guests are given their money back.",
+    FINISHED="Everybody has been dealt with.",
+)
+expose(
+    CancellationOutcome,
+    PENDING="Not yet: it is under way, or waits for a bank.",
+    REFUNDED="The refund is made, or on its way.",
+    CANCELED="It had not been paid, and never will be.",
+    NOTHING_TO_REFUND="It had been given back before, or was lost to the guest in a dispute.",
+    FAILED="The guest could not get the money back: see `error`.",
 )
 expose(
     WebhookEventStatus,

@@ -11,8 +11,7 @@ from models.events import EventSubject
 from models.money import Money as Amount
 from models.payments import Payment as PaymentRow
 from models.payments import PaymentAllocation
-from schema import invoices, payment_changes, refunds, rsvps, subscriptions
-from schema.activities import Activity
+from schema import activities, invoices, payment_changes, refunds, rsvps, subscriptions
 from schema.context import Info
 from schema.described import field, object_type
 from schema.enums import PaymentStatus
@@ -26,6 +25,7 @@ from schema.users import User
 from services.viewer import Role
 
 if TYPE_CHECKING:
+    from schema.activities import Activity
     from schema.invoices import Invoice
     from schema.payment_changes import PaymentStatusChangeConnection
     from schema.refunds import RefundConnection
@@ -140,11 +140,11 @@ class Payment(Node):
         return User.of(await info.context.loaders.users.load(self.row.payer_id))
 
     @field
-    async def activity(self, info: Info) -> Activity | None:
+    async def activity(self, info: Info) -> Annotated[Activity, strawberry.lazy("schema.activities")] | None:
         """What it pays for; null where it pays an invoice of a subscription."""
         if self.row.activity_id is None:
             return None
-        return Activity.of(await info.context.loaders.activities.load(self.row.activity_id))
+        return activities.Activity.of(await info.context.loaders.activities.load(self.row.activity_id))
 
     @field
     async def invoice(self, info: Info) -> Annotated[Invoice, strawberry.lazy("schema.invoices")] | None:

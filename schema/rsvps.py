@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 
 from models.rsvps import Rsvp as RsvpRow
-from schema import payments
-from schema.activities import Activity
+from schema import activities, payments
 from schema.context import Info
 from schema.described import field, input_type, object_type
 from schema.enums import RsvpStatus
@@ -18,6 +17,7 @@ from schema.nodes import Node
 from schema.users import User
 
 if TYPE_CHECKING:
+    from schema.activities import Activity
     from schema.payments import Payment
     from schema.refunds import Refund
 
@@ -36,9 +36,9 @@ class Rsvp(Node):
         return cls(id=global_id("Rsvp", row.id), status=row.status, quantity=row.quantity, row=row)
 
     @field
-    async def activity(self, info: Info) -> Activity:
+    async def activity(self, info: Info) -> Annotated[Activity, strawberry.lazy("schema.activities")]:
         """What for."""
-        return Activity.of(await info.context.loaders.activities.load(self.row.activity_id))
+        return activities.Activity.of(await info.context.loaders.activities.load(self.row.activity_id))
 
     @field
     async def user(self, info: Info) -> User:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from aiodataloader import DataLoader
 
 from models.activities import Activity
+from models.activity_cancellations import ActivityCancellation
 from models.base import from_record
 from models.connect_accounts import ConnectAccount
 from models.invoices import CreditNote, Invoice, InvoiceLine
@@ -23,6 +24,7 @@ from models.refunds import Refund
 from models.rsvps import Rsvp
 from models.subscriptions import BillingSubscription
 from models.users import User
+from services.activity_cancellation.reading import refunded_by
 from services.audit.proofs import InclusionProof, inclusion_proofs
 from services.dunning.reading import Recovery, recoveries
 from services.errors import DomainError, Unauthenticated
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from tortoise.models import Model
 
     from models.events import EventSubject
+    from models.money import Money
     from services.core import Services
     from services.live import LiveChange
     from services.pages import Page, PageRequest
@@ -71,6 +74,21 @@ class Loaders:
     def activities(self) -> DataLoader[UUID, Activity]:
         """By id, of rows that others point at: there is one."""
         return self._required(Activity)
+
+    @cached_property
+    def activity_cancellations(self) -> DataLoader[UUID, ActivityCancellation]:
+        """By id, of rows that others point at: there is one."""
+        return self._required(ActivityCancellation)
+
+    @cached_property
+    def cancellations_of_activities(self) -> DataLoader[UUID, ActivityCancellation | None]:
+        """By the id of the activity."""
+        return self._rows(ActivityCancellation, "activity_id")
+
+    @cached_property
+    def refunded_by_cancellation(self) -> DataLoader[UUID, list[Money]]:
+        """By the id of the cancellation: what its guests have got back, by currency."""
+        return _loader(self._refunded_by)
 
     @cached_property
     def payments(self) -> DataLoader[UUID, Payment]:
@@ -126,6 +144,11 @@ class Loaders:
     def histories(self) -> DataLoader[tuple[EventSubject, UUID, int | None, str | None], Page[LiveChange]]:
         """By what it is a history of, its id and the page that is wanted (`first`, `after`)."""
         return _loader(self._histories)
+
+    @cached_property
+    def refunds_by_id(self) -> DataLoader[UUID, Refund | None]:
+        """By id."""
+        return self._rows(Refund)
 
     @cached_property
     def refunds(self) -> DataLoader[tuple[UUID, PageRequest], Page[Refund]]:
@@ -280,6 +303,10 @@ class Loaders:
             pages = await payments_inside(self._services, [id_ for id_, other in wanted if other == request], request)
             found |= {(id_, request): page for id_, page in pages.items()}
         return [found[key] for key in wanted]
+
+    async def _refunded_by(self, cancellation_ids: list[UUID]) -> list[list[Money]]:
+        sums = await refunded_by(self._services, cancellation_ids)
+        return [sums.get(id_, []) for id_ in cancellation_ids]
 
     async def _recoveries(self, subscription_ids: list[UUID]) -> list[Recovery | None]:
         found = await recoveries(self._services, subscription_ids)
