@@ -14,6 +14,7 @@ from models.payouts import Payout, PayoutStatus
 from services.payouts.failures import FAILURES, failure_of
 from services.webhooks.processing import process_due
 from tests.support.payouts import Earner, receive_signed
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from services.core import Services
@@ -99,11 +100,11 @@ async def test_a_bank_account_s_number_tells_what_becomes_of_payouts_to_it(
 ) -> None:
     earner = await Earner.open(services, sandbox, clock, bank=number)
     payout = await earner.paid_out(4_000)
-    await sandbox.act("webhooks/flush", timeout_s=5)
-    for _ in range(50):
-        if (await earner.at_stripe())[0]["status"] == "failed":
-            break
-        await sandbox.act("webhooks/flush", timeout_s=1)
+
+    async def has_come_back() -> bool:
+        return bool((await earner.at_stripe())[0]["status"] == "failed")
+
+    await until(has_come_back)
     await earner.deliver()
     assert (await earner.now(payout)).failure_code == code
     assert await earner.has() == 10_000
