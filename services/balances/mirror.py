@@ -93,7 +93,7 @@ async def mirror_payout(services: Services, payout: Payout) -> None:
     """Know what is in a payout: its own balance transaction and, of an automatic one, those that it pays out.
 
     Call it once Stripe has put them together (`reconciliation_status`, event `payout.reconciliation_completed`), and
-    when one has failed; again does no harm. What a payout by hand is made of Stripe does not say ("Payout reconciliation").
+    when one has failed; again does no harm. Of what a payout by hand is made Stripe does not say.
 
     Raises: StripeError; LookupError for an account that is nobody's here.
     """
