@@ -15,6 +15,7 @@ from services.operations import Answers, Intent, PlannedAtReserve, PlannedStep, 
 from services.payments.actions import CANCEL, CANCEL_KIND, cancel_request, require_cancelable
 from services.payments.intents import settle_answer
 from services.refunds.creation import CREATE_REFUND, find_refund, plan_refund, settle_created
+from services.refunds.disputed import require_undisputed
 from services.viewer import Role
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class CanceledRsvp:
 async def cancel_rsvp(services: Services, *, viewer: Viewer, rsvp_id: UUID, idempotency_key: str) -> CanceledRsvp:
     """Give up the seats: guests until the activity starts, its host, service and admin at any time.
 
-    What was paid and not refunded yet is given back whole.
+    What was paid and not refunded yet is given back whole; while the guest's bank decides a dispute it cannot be.
 
     Raises: NotFound, InvalidState, IdempotencyKeyReused, OperationInProgress, StripeUnavailable.
     """
@@ -88,6 +89,7 @@ async def _plan(
     is_host = viewer.role is not Role.USER or viewer.external_id == activity["host"]
     if not is_host and activity["starts_at"] <= services.clock():
         raise InvalidState("The activity has started: ask its host for a refund.", state=rsvp.status.value)
+    await require_undisputed(connection, payment)
     await _give_back(connection, viewer, record["xid"], rsvp)
     if not payment.refundable:
         return []

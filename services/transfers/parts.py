@@ -177,6 +177,19 @@ class HostParts:
         own = self._own_transfer(part)
         return [*reversed(found), *([own] if own else [])]
 
+    def draw(self, part: HostPart, minor: int) -> list[tuple[Reversible, int, Money]]:
+        """Where so much of a host's part can be reversed: each transfer, what of the part, and what of the transfer.
+
+        Less than was asked for, where no transfer brought the rest.
+        """
+        drawn: list[tuple[Reversible, int, Money]] = []
+        for source in self.reversible(part):
+            covered = min(minor, source.left)
+            if covered:
+                minor -= covered
+                drawn.append((source, covered, source.take(covered)))
+        return drawn
+
     def _own_transfer(self, part: HostPart) -> Reversible | None:
         """The transfer of a destination charge, which brought the whole charge, fee and all."""
         payment, transfer_id = self.payment, part.allocation.stripe_transfer_id

@@ -159,22 +159,17 @@ async def plan_reversals(
     """
     rows: list[TransferReversal] = []
     for allocation_id, minor in due.items():
-        part, need = parts.part(allocation_id), minor
-        for source in parts.reversible(part):
-            covered = min(need, source.left)
-            if covered:
-                need -= covered
-                amount = source.take(covered)
-                row = TransferReversal(
-                    id=new_id(), payment_id=parts.payment.id, allocation_id=allocation_id,
-                    transfer_id=source.transfer_id, refund_id=refund_id, dispute_id=dispute_id,
-                    operation_id=operation.id, stripe_transfer_id=source.stripe_transfer_id,
-                    amount_minor=amount.minor, currency=amount.currency, covers_minor=covered,
-                    status=TransferStatus.PLANNED if amount else TransferStatus.PAID,
-                )  # fmt: skip
-                rows.append(row)
-                if not amount:
-                    _come_back(part, row, ledger, occurred_at=await connection.fetchval("SELECT now()"))
+        part = parts.part(allocation_id)
+        for source, covered, amount in parts.draw(part, minor):
+            row = TransferReversal(
+                id=new_id(), payment_id=parts.payment.id, allocation_id=allocation_id, transfer_id=source.transfer_id,
+                refund_id=refund_id, dispute_id=dispute_id, operation_id=operation.id,
+                stripe_transfer_id=source.stripe_transfer_id, amount_minor=amount.minor, currency=amount.currency,
+                covers_minor=covered, status=TransferStatus.PLANNED if amount else TransferStatus.PAID,
+            )  # fmt: skip
+            rows.append(row)
+            if not amount:
+                _come_back(part, row, ledger, occurred_at=await connection.fetchval("SELECT now()"))
     await insert_rows(connection, TransferReversal, rows)
     return rows
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from models.connect_accounts import ConnectAccount
+from models.disputes import Dispute
 from models.payments import ChargeModel, Payment, PaymentAllocation
+from models.refunds import Refund
 from models.transfers import Transfer, TransferReversal, TransferStatus
 from models.webhook_events import WebhookEvent
 from services.connect.events import account_changed
@@ -113,6 +115,29 @@ class Hosts:
             assert {(row.stripe_transfer_id, row.amount.wire, row.stripe_account_id) for row in paid} == {
                 (transfer["id"], transfer["amount"], transfer["destination"]) for transfer in theirs
             }
+        await self._check_ledger(payment, parts)
+        await self.shop.check()
+
+    async def check_taken(self, payment: Payment) -> None:
+        """What holds at rest of the parts of a payment, whatever was taken back of them."""
+        payment = await self.shop.now(payment)
+        parts = await self.parts(payment)
+        refunds = await Refund.filter(payment_id=payment.id)
+        disputes = await Dispute.filter(payment_id=payment.id)
+        given = sum(refund.host_minor for refund in refunds if refund.status.holds_money)
+        given += sum(dispute.host_minor for dispute in disputes)
+        left = [part.transferred_minor - part.reversed_minor + part.owed_minor for part in parts]
+        assert sum(left) == payment.host_amount_minor - given
+        assert all(0 <= minor <= part.amount_minor for minor, part in zip(left, parts, strict=True))
+        rows = await TransferReversal.filter(payment_id=payment.id)
+        assert {row.status for row in rows} <= {TransferStatus.PAID, TransferStatus.REFUSED}
+        if payment.charge_model is ChargeModel.SEPARATE:
+            theirs = await self.shop.sandbox.every("/v1/transfers", {"transfer_group": str(payment.id)})
+            assert {
+                (row.stripe_reversal_id, row.stripe_transfer_id, row.amount.wire)
+                for row in rows
+                if row.status is TransferStatus.PAID and row.amount_minor
+            } == {(back["id"], back["transfer"], back["amount"]) for its in theirs for back in its["reversals"]["data"]}
         await self._check_ledger(payment, parts)
         await self.shop.check()
 
