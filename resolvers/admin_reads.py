@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from services.core import Services
     from services.viewer import Viewer
 
-TYPES_OF_NOBODY: Final = frozenset({"Activity", "Plan"})
-"""Things with an id that everybody with a token may see."""
-FIELDS_OF_NOBODY: Final = frozenset({"activity", "feePreview", "node", "nodes", "plans", "viewer"})
+TYPES_OF_NOBODY: Final = frozenset({"Activity", "Drift", "Plan", "ReconciliationRun"})
+"""Things with an id that tell of no person: everybody with a token may see them, or they are Stripe's books."""
+FIELDS_OF_NOBODY: Final = frozenset(
+    {"activity", "feePreview", "node", "nodes", "plans", "reconciliation", "reconciliations", "viewer"}
+)
 """Fields at the top that say nothing of people by themselves: what they lead to is noted as it comes."""
 
 

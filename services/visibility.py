@@ -15,6 +15,7 @@ from models.payment_methods import SavedPaymentMethod
 from models.payments import Payment
 from models.payouts import Payout
 from models.plans import Plan
+from models.reconciliations import Drift, ReconciliationRun
 from models.refunds import Refund
 from models.rsvps import Rsvp
 from models.subscriptions import BillingSubscription
@@ -55,8 +56,10 @@ _SEEN_BY_USERS: Final[Mapping[type[Model], str | None]] = {
     Invoice: f"{_ME} = t.user_id",
     AuditEntry: None,
     WebhookEvent: None,
+    ReconciliationRun: None,
+    Drift: None,
 }
-_SEEN_BY_ADMINS_ALONE: Final = frozenset({AuditEntry, WebhookEvent})
+_SEEN_BY_ADMINS_ALONE: Final = frozenset({AuditEntry, WebhookEvent, ReconciliationRun, Drift})
 
 
 def visible_email(viewer: Viewer | None, user: User) -> str:
