@@ -8,6 +8,7 @@ import structlog
 
 from models.connect_accounts import ConnectAccount
 from models.payouts import Payout
+from services.balances.mirror import mirror_payout
 from services.payout_requests import retrieve_payout
 from services.payouts.facts import PayoutFacts
 from services.payouts.settlement import settle_payout
@@ -23,7 +24,8 @@ log = structlog.get_logger("payouts.events")
 async def payout_changed(services: Services, event: WebhookEvent) -> None:
     """Settle a payout as Stripe has it now, of a connected account or of the platform.
 
-    What a schedule made, or somebody in a dashboard, comes in this way.
+    What a schedule made, or somebody in a dashboard, comes in this way. Once Stripe tells what an automatic one is made
+    of, and when money came back, its balance transactions are taken in.
     """
     seen = PayoutFacts.parse(event.payload["data"]["object"])
     account: ConnectAccount | None = None
@@ -44,7 +46,10 @@ async def payout_changed(services: Services, event: WebhookEvent) -> None:
         log.info("payouts.out_of_reach", account=event.account, payout=seen.id, code=error.code)
         return
     facts = PayoutFacts.parse(body)
-    await settle_payout(services, account, facts, actor=event.actor)
+    payout = await settle_payout(services, account, facts, actor=event.actor)
+    came_back = facts.failed_at is not None and (known is None or known.failure_balance_transaction_id is None)
+    if came_back or (facts.contents_known and not payout.contents_known):
+        await mirror_payout(services, payout)
 
 
 def _tells_nothing_new(known: Payout, seen: PayoutFacts) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -11,7 +12,9 @@ import pytest
 from models.connect_accounts import ConnectAccountType
 from models.money import Money
 from models.payouts import Payout, PayoutStatus
+from services.balances.mirror import mirror_now
 from services.payouts.failures import FAILURES, failure_of
+from services.stripe_gateway import StripeUnknownOutcome
 from services.webhooks.processing import process_due
 from tests.support.payouts import Earner, receive_signed
 from tests.support.waiting import until
@@ -152,7 +155,8 @@ async def test_a_host_who_owes_is_taken_from_by_the_bank(earner: Earner) -> None
     assert await earner.pots() == {"HOST_BALANCE": 5_000, "PAYOUTS_IN_TRANSIT": -5_000}
     await earner.bank_does(payout, "pay")
     await earner.deliver()
-    assert await earner.pots() == {"HOST_BALANCE": 5_000, "BANK": -5_000}
+    # What it was owed for is known now as well.
+    assert await earner.pots() == {"BANK": -5_000}
     await earner.check()
 
 
@@ -302,3 +306,76 @@ async def test_money_that_came_back_is_dated_as_stripe_dates_it(earner: Earner) 
         "SELECT occurred_at FROM ledger_transactions WHERE kind = 'PAYOUT_FAILED'"
     )
     assert int(at.timestamp()) == returned["created"]
+
+
+async def test_what_an_automatic_payout_is_made_of_is_known_once_stripe_tells(earner: Earner) -> None:
+    await earner.sell(2_500)
+    await earner.sandbox.act("balance/settle", account=earner.stripe_account)
+    await earner.sandbox.act(f"accounts/{earner.stripe_account}/pay_out")
+    await earner.deliver()
+    [payout] = await Payout.all()
+    assert not payout.contents_known
+    await earner.bank_does(payout, "send")
+    await earner.deliver()
+    assert (await earner.now(payout)).contents_known
+    inside = await earner.services.database.pool.fetch(
+        "SELECT type, amount_minor FROM balance_transactions WHERE payout_id = $1", payout.id
+    )
+    assert {tuple(record) for record in inside} == {
+        ("adjustment", 10_000), ("payment", 2_500), ("payout", -12_500),
+    }  # fmt: skip
+    await earner.bank_does(payout, "pay")
+    await earner.bank_does(payout, "fail", failure_code="no_account")
+    await earner.deliver()
+    now = await earner.now(payout)
+    assert (now.status, now.contents_known) == (PayoutStatus.FAILED, True)
+    await earner.check()
+
+
+async def test_contents_that_could_not_be_read_are_read_with_the_next_try(earner: Earner) -> None:
+    await earner.sandbox.act(f"accounts/{earner.stripe_account}/pay_out")
+    await earner.deliver()
+    [payout] = await Payout.all()
+    await earner.bank_does(payout, "send")
+    gateway = earner.services.stripe
+
+    class Broken:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(gateway, name)
+
+        def list_all(self, *_args: Any, **_options: Any) -> Any:
+            raise StripeUnknownOutcome("no answer from Stripe")
+
+    broken: Any = Broken()
+    for event in await earner.events():
+        await receive_signed(earner.services, event)
+    await process_due(replace(earner.services, stripe=broken))
+    assert not (await earner.now(payout)).contents_known
+    earner.clock.forward(seconds=200)
+    await process_due(earner.services)
+    assert (await earner.now(payout)).contents_known
+
+
+@pytest.mark.parametrize("type_", list(ConnectAccountType))
+@pytest.mark.parametrize("end", ["", "pay", "fail", "cancel"])
+@pytest.mark.parametrize("instant", [False, True])
+async def test_the_ledger_has_what_the_host_has_at_stripe_whatever_became_of_a_payout(
+    services: Services, patient_sandbox: Sandbox, clock: Clock, type_: ConnectAccountType, end: str, instant: bool
+) -> None:
+    earner = await Earner.open(services, patient_sandbox, clock, type_=type_)
+    payout = await earner.paid_out(4_000, instant=instant)
+    if end == "cancel":
+        await earner.sandbox.post(f"/v1/payouts/{payout.stripe_payout_id}/cancel", account=earner.stripe_account)
+    elif end:
+        await earner.bank_does(payout, end)
+    await earner.deliver()
+    await mirror_now(services, earner.stripe_account)
+    pots = await earner.pots()
+    assert pots["HOST_BALANCE"] == await earner.has()
+    assert sum(pots.values()) == 10_000 - (60 if (await earner.now(payout)).fee_minor else 0)
+    unsettled = await services.database.pool.fetch(
+        "SELECT type, amount_minor FROM balance_transactions WHERE stripe_account = $1 AND settles_id IS NULL",
+        earner.stripe_account,
+    )
+    assert unsettled == []
+    await earner.check()
