@@ -120,6 +120,10 @@ class _Gateway:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._gateway, name)
 
+    def in_background(self) -> _Gateway:
+        """Whoever goes first, the same goes wrong."""
+        return self
+
     async def send(self, request: StripeRequest, *, priority: Priority = Priority.INTERACTIVE) -> Any:
         writes = request.method != "get"
         if writes:
