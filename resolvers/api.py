@@ -16,13 +16,16 @@ from resolvers.activity_cancellations import (
 )
 from resolvers.audit import AuditQueries
 from resolvers.connect_accounts import ConnectAccountMutations, ConnectAccountSubscriptions
+from resolvers.disputes import DisputeMutations, DisputeQueries, DisputeSubscriptions
 from resolvers.entitlements import EntitlementQueries
+from resolvers.ledger import LedgerQueries
 from resolvers.nodes import NodeQueries
 from resolvers.payment_changes import PaymentSubscriptions
 from resolvers.payment_methods import PaymentMethodMutations
 from resolvers.payments import PaymentMutations, PaymentQueries
 from resolvers.payouts import PayoutMutations, PayoutQueries, PayoutSubscriptions
 from resolvers.plans import PlanMutations, PlanQueries
+from resolvers.reconciliation import ReconciliationMutations, ReconciliationQueries
 from resolvers.refunds import RefundMutations, RefundQueries
 from resolvers.rsvps import RsvpMutations
 from resolvers.subscription_changes import BillingSubscriptionSubscriptions
@@ -41,7 +44,9 @@ if TYPE_CHECKING:
 @object_type
 class Query(
     NodeQueries, UserQueries, ActivityQueries, PaymentQueries, RefundQueries, PayoutQueries, PlanQueries,
-    ActivityCancellationQueries, BillingSubscriptionQueries, EntitlementQueries, AuditQueries, WebhookEventQueries,
+    DisputeQueries,
+    ActivityCancellationQueries, BillingSubscriptionQueries, EntitlementQueries, AuditQueries, LedgerQueries, WebhookEventQueries,
+    ReconciliationQueries,
 ):  # fmt: skip
     """What can be asked. What the viewer may not see is null, or missing from lists."""
 
@@ -49,8 +54,8 @@ class Query(
 @object_type
 class Mutation(
     UserMutations, ActivityMutations, ConnectAccountMutations, PaymentMethodMutations, PaymentMutations, RsvpMutations,
-    RefundMutations, PayoutMutations, ActivityCancellationMutations,
-    PlanMutations, BillingSubscriptionMutations, WebhookEventMutations,
+    RefundMutations, DisputeMutations, PayoutMutations, ActivityCancellationMutations,
+    PlanMutations, BillingSubscriptionMutations, WebhookEventMutations, ReconciliationMutations,
 ):  # fmt: skip
     """What can be done. Everything expected that can go wrong is in the payload's `errors`."""
 
@@ -58,7 +63,7 @@ class Mutation(
 @object_type
 class Subscription(
     PaymentSubscriptions, BillingSubscriptionSubscriptions, ConnectAccountSubscriptions, PayoutSubscriptions,
-    ActivityCancellationSubscriptions,
+    ActivityCancellationSubscriptions, DisputeSubscriptions,
 ):  # fmt: skip
     """What can be followed. Each change comes with a cursor, to go on from after the connection was lost."""
 

@@ -11,11 +11,14 @@ from models.activities import Activity as ActivityRow
 from models.activity_cancellations import ActivityCancellation as ActivityCancellationRow
 from models.audit import AuditEntry as AuditEntryRow
 from models.connect_accounts import ConnectAccount as ConnectAccountRow
+from models.disputes import Dispute as DisputeRow
 from models.invoices import Invoice as InvoiceRow
 from models.payment_methods import SavedPaymentMethod as SavedPaymentMethodRow
 from models.payments import Payment as PaymentRow
 from models.payouts import Payout as PayoutRow
 from models.plans import Plan as PlanRow
+from models.reconciliations import Drift as DriftRow
+from models.reconciliations import ReconciliationRun as ReconciliationRunRow
 from models.refunds import Refund as RefundRow
 from models.rsvps import Rsvp as RsvpRow
 from models.subscriptions import BillingSubscription as BillingSubscriptionRow
@@ -28,6 +31,7 @@ from schema.audit import AuditEntry
 from schema.connect_accounts import account_or_none
 from schema.context import Info
 from schema.described import field, object_type
+from schema.disputes import Dispute
 from schema.ids import parse_id
 from schema.invoices import Invoice
 from schema.nodes import Node
@@ -35,6 +39,7 @@ from schema.payment_methods import PaymentMethod
 from schema.payments import Payment
 from schema.payouts import Payout
 from schema.plans import Plan
+from schema.reconciliation import Drift, ReconciliationRun
 from schema.refunds import Refund
 from schema.rsvps import Rsvp
 from schema.subscriptions import BillingSubscription
@@ -60,11 +65,14 @@ def node_types() -> Mapping[str, tuple[type[Model], Callable[[Any], Node | None]
         "AuditEntry": (AuditEntryRow, AuditEntry.of),
         "BillingSubscription": (BillingSubscriptionRow, BillingSubscription.of),
         "ConnectAccount": (ConnectAccountRow, account_or_none),
+        "Dispute": (DisputeRow, Dispute.of),
+        "Drift": (DriftRow, Drift.of),
         "Invoice": (InvoiceRow, Invoice.of),
         "Payment": (PaymentRow, Payment.of),
         "PaymentMethod": (SavedPaymentMethodRow, PaymentMethod.of),
         "Payout": (PayoutRow, Payout.of),
         "Plan": (PlanRow, Plan.of),
+        "ReconciliationRun": (ReconciliationRunRow, ReconciliationRun.of),
         "Refund": (RefundRow, Refund.of),
         "Rsvp": (RsvpRow, Rsvp.of),
         "User": (UserRow, User.of),

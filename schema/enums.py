@@ -5,11 +5,14 @@ from __future__ import annotations
 from models.activities import PayoutTiming
 from models.activity_cancellations import CancellationOutcome, CancellationStatus
 from models.connect_accounts import ConnectAccountType, RequirementUrgency
+from models.disputes import DisputeStatus, EvidenceFileField
 from models.invoices import CreditNoteStatus, InvoiceStatus
+from models.ledger import Place as LedgerPlace
 from models.merkle import ProofSide
 from models.payments import PaymentStatus
 from models.payouts import PayoutInterval, PayoutStatus, Weekday
 from models.plans import PlanInterval
+from models.reconciliations import DriftKind, DriftRepair
 from models.refunds import RefundReason, RefundStatus
 from models.rsvps import RsvpStatus
 from models.subscriptions import BillingSubscriptionStatus
@@ -19,11 +22,18 @@ from settings import DunningEnd
 
 __all__ = [
     "BillingSubscriptionStatus", "CancellationOutcome", "CancellationStatus", "ConnectAccountType",
-    "CreditNoteStatus", "DunningEnd", "InvoiceStatus", "PaymentStatus", "PayoutInterval", "PayoutStatus",
-    "PayoutTiming", "PlanInterval", "ProofSide", "RefundReason", "RefundStatus", "RequirementUrgency", "RsvpStatus",
-    "WebhookEventStatus", "Weekday",
+    "CreditNoteStatus", "DisputeStatus", "DriftKind", "DriftRepair", "DunningEnd", "EvidenceFileField",
+    "InvoiceStatus", "LedgerPlace", "PaymentStatus", "PayoutInterval", "PayoutStatus", "PayoutTiming", "PlanInterval", "ProofSide",
+    "RefundReason", "RefundStatus", "RequirementUrgency", "RsvpStatus", "WebhookEventStatus", "Weekday",
 ]  # fmt: skip
 
+expose(
+    LedgerPlace,
+    name="LedgerPlace",
+    PLATFORM="The platform's balance at Stripe.",
+    HOST="The hosts' balances at Stripe.",
+    ELSEWHERE="With guests, banks or Stripe, and on its way between them.",
+)
 expose(
     PayoutTiming,
     IMMEDIATE="With the payment.",
@@ -61,6 +71,29 @@ expose(
     SUCCEEDED="Made; a bank may still send it back.",
     FAILED="It could not be made, or came back; its amount is refundable again.",
     CANCELED="Called off; its amount is refundable again.",
+)
+expose(
+    DisputeStatus,
+    WARNING_NEEDS_RESPONSE="The bank asks about it, and has taken nothing: answer by `evidenceDueBy`, or refund.",
+    WARNING_UNDER_REVIEW="The bank looks at the answer.",
+    WARNING_CLOSED="The bank asked, and did not dispute it.",
+    NEEDS_RESPONSE="The bank has taken the money: answer by `evidenceDueBy`, or it is lost.",
+    UNDER_REVIEW="The bank looks at the evidence.",
+    WON="The money is back.",
+    LOST="The money is the guest's. A bank may think again.",
+    PREVENTED="It was settled with the guest before it became a dispute.",
+)
+expose(
+    EvidenceFileField,
+    CANCELLATION_POLICY="The policy of cancellation, as the guest saw it.",
+    CUSTOMER_COMMUNICATION="What was written with the guest.",
+    CUSTOMER_SIGNATURE="What the guest has signed.",
+    DUPLICATE_CHARGE_DOCUMENTATION="What shows that another charge is not the same.",
+    RECEIPT="The receipt that the guest got.",
+    REFUND_POLICY="The policy of refunds, as the guest saw it.",
+    SERVICE_DOCUMENTATION="What shows that the activity took place.",
+    SHIPPING_DOCUMENTATION="What shows that something was shipped.",
+    UNCATEGORIZED_FILE="Anything else.",
 )
 expose(
     RefundReason,
@@ -142,3 +175,16 @@ expose(
     Weekday, MONDAY="Monday.", TUESDAY="Tuesday.", WEDNESDAY="Wednesday.", THURSDAY="Thursday.", FRIDAY="Friday.",
 )  # fmt: skip
 expose(ProofSide, LEFT="Its hash comes first, ours second.", RIGHT="Our hash comes first, its second.")
+expose(
+    DriftKind,
+    MISSING_HERE="Stripe has it, and here it is missing.",
+    MISSING_AT_STRIPE="It is here, and Stripe knows nothing of it.",
+    AMOUNT_DIFFERS="Both have it, with different amounts.",
+    STATUS_DIFFERS="Both have it, in different states.",
+)
+expose(
+    DriftRepair,
+    SETTLE="Stripe is asked for it, and its state and amounts are taken over.",
+    POST="What the ledger lacks of it is posted, as a correction; nothing that was posted is rewritten.",
+    MIRROR="The copy of Stripe's balance transaction is made again, and joined to what it belongs to.",
+)

@@ -11,7 +11,7 @@ from models.events import EventSubject
 from models.money import Money as Amount
 from models.payments import Payment as PaymentRow
 from models.payments import PaymentAllocation
-from schema import activities, invoices, payment_changes, refunds, rsvps, subscriptions
+from schema import activities, disputes, invoices, payment_changes, refunds, rsvps, subscriptions
 from schema.context import Info
 from schema.described import field, object_type
 from schema.enums import PaymentStatus
@@ -22,10 +22,12 @@ from schema.nodes import Node
 from schema.pages import After, Before, First, Last, page_request
 from schema.payment_methods import PaymentMethod
 from schema.users import User
+from services.pages import Page
 from services.viewer import Role
 
 if TYPE_CHECKING:
     from schema.activities import Activity
+    from schema.disputes import DisputeConnection, FraudWarning
     from schema.invoices import Invoice
     from schema.payment_changes import PaymentStatusChangeConnection
     from schema.refunds import RefundConnection
@@ -217,6 +219,25 @@ class Payment(Node):
         return refunds.RefundConnection.of(page, refunds.Refund.of)
 
     @field
+    async def disputes(
+        self, info: Info, first: First = None, after: After = None, last: Last = None, before: Before = None
+    ) -> Annotated[DisputeConnection, strawberry.lazy("schema.disputes")]:
+        """What the guest's bank took back or asks about, newest first. Empty for the guest."""
+        request = page_request(first=first, after=after, last=last, before=before)
+        if not await self._is_host_s(info):
+            return disputes.DisputeConnection.of(Page([], has_next=False, has_previous=False), disputes.Dispute.of)
+        page = await info.context.loaders.disputes.load((self.row.id, request))
+        return disputes.DisputeConnection.of(page, disputes.Dispute.of)
+
+    @field
+    async def fraud_warnings(self, info: Info) -> list[Annotated[FraudWarning, strawberry.lazy("schema.disputes")]]:
+        """What the card's issuer reported of it, the oldest first. Empty for the guest."""
+        if not await self._is_host_s(info):
+            return []
+        rows = await info.context.loaders.fraud_warnings.load(self.row.id)
+        return [disputes.FraudWarning.of(row) for row in rows]
+
+    @field
     async def splits(self, info: Info) -> list[PaymentSplit]:
         """Who gets what of it: one entry for each host."""
         return [PaymentSplit.of(row) for row in await info.context.loaders.allocations.load(self.row.id)]
@@ -233,6 +254,19 @@ class Payment(Node):
     async def movements(self, info: Info) -> list[LedgerMovement]:
         """Where the money is: every movement that this payment caused, from the guest's card to the host's bank."""
         return [LedgerMovement.of(movement) for movement in await info.context.loaders.movements.load(self.row.id)]
+
+    async def _is_host_s(self, info: Info) -> bool:
+        """Whether the viewer sees it as its activity's host does, or as the platform."""
+        viewer = info.context.require_viewer()
+        if viewer.sees_everything or self.row.host_id is None:
+            return viewer.sees_everything
+        host = await info.context.loaders.users.load(self.row.host_id)
+        return host.external_id == viewer.external_id
+
+    @field
+    async def unexplained(self, info: Info) -> list[Money]:
+        """What Stripe moved for it and nobody can say why, in each currency: zero where every cent is explained."""
+        return [Money.of(money) for money in await info.context.loaders.unexplained.load(self.row.id)]
 
     async def _is_payer(self, info: Info) -> bool:
         viewer = info.context.viewer

@@ -15,6 +15,7 @@ from models.activities import Activity
 from models.activity_cancellations import ActivityCancellation
 from models.base import from_record
 from models.connect_accounts import ConnectAccount
+from models.disputes import Dispute, EvidenceFile, FraudWarning
 from models.invoices import CreditNote, Invoice, InvoiceLine
 from models.payment_methods import SavedPaymentMethod
 from models.payments import Payment, PaymentAllocation
@@ -26,9 +27,11 @@ from models.subscriptions import BillingSubscription
 from models.users import User
 from services.activity_cancellation.reading import refunded_by
 from services.audit.proofs import InclusionProof, inclusion_proofs
+from services.disputes.evidence import gathered_evidence
 from services.dunning.reading import Recovery, recoveries
 from services.errors import DomainError, Unauthenticated
 from services.history import histories
+from services.balances.unexplained import unexplained_of
 from services.movements import Movement, movements_of
 from services.payment_methods.reading import attached_methods
 from services.payouts.reading import payments_inside
@@ -141,6 +144,11 @@ class Loaders:
         return _loader(self._movements)
 
     @cached_property
+    def unexplained(self) -> DataLoader[UUID, list[Money]]:
+        """By the id of the payment."""
+        return _loader(self._unexplained)
+
+    @cached_property
     def histories(self) -> DataLoader[tuple[EventSubject, UUID, int | None, str | None], Page[LiveChange]]:
         """By what it is a history of, its id and the page that is wanted (`first`, `after`)."""
         return _loader(self._histories)
@@ -169,6 +177,31 @@ class Loaders:
     def payments_inside(self) -> DataLoader[tuple[UUID, PageRequest], Page[Payment]]:
         """By the id of the payout and the page that is wanted."""
         return _loader(self._payments_inside)
+
+    @cached_property
+    def disputes(self) -> DataLoader[tuple[UUID, PageRequest], Page[Dispute]]:
+        """By the id of the payment and the page that is wanted."""
+        return self._paged(Dispute, "payment_id")
+
+    @cached_property
+    def disputes_by_id(self) -> DataLoader[UUID, Dispute]:
+        """By id, of rows that others point at: there is one."""
+        return self._required(Dispute)
+
+    @cached_property
+    def evidence_files(self) -> DataLoader[UUID, list[EvidenceFile]]:
+        """By the id of the dispute, in the order in which they were given."""
+        return self._several(EvidenceFile, "dispute_id", order="id")
+
+    @cached_property
+    def gathered_evidence(self) -> DataLoader[UUID, dict[str, str]]:
+        """By the id of the dispute: what is known without being told."""
+        return _loader(self._gathered_evidence)
+
+    @cached_property
+    def fraud_warnings(self) -> DataLoader[UUID, list[FraudWarning]]:
+        """By the id of the payment, the oldest first."""
+        return self._several(FraudWarning, "payment_id", order="id")
 
     @cached_property
     def subscriptions(self) -> DataLoader[UUID, BillingSubscription]:
@@ -312,6 +345,11 @@ class Loaders:
         found = await recoveries(self._services, subscription_ids)
         return [found.get(id_) for id_ in subscription_ids]
 
+    async def _gathered_evidence(self, dispute_ids: list[UUID]) -> list[dict[str, str]]:
+        disputes = await self.disputes_by_id.load_many(dispute_ids)
+        gathered = await gathered_evidence(self._services, disputes)
+        return [gathered[id_] for id_ in dispute_ids]
+
     async def _attached_methods(self, user_ids: list[UUID]) -> list[list[SavedPaymentMethod]]:
         methods = await attached_methods(self._services, user_ids)
         return [methods[id_] for id_ in user_ids]
@@ -321,6 +359,10 @@ class Loaders:
             raise Unauthenticated
         proofs = await inclusion_proofs(self._services, viewer=self._viewer, entry_ids=entry_ids)
         return [proofs.get(id_) for id_ in entry_ids]
+
+    async def _unexplained(self, payment_ids: list[UUID]) -> list[list[Money]]:
+        found = await unexplained_of(self._services, payment_ids)
+        return [found.get(id_, []) for id_ in payment_ids]
 
     async def _movements(self, payment_ids: list[UUID]) -> list[list[Movement]]:
         movements = await movements_of(self._services, payment_ids)

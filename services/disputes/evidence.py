@@ -6,6 +6,7 @@ what was paid and given back, the refund policy as the settings have it, and wha
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -13,8 +14,9 @@ import orjson
 from models.money import Money
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from uuid import UUID
 
     from models.disputes import Dispute
     from services.core import Services
@@ -43,41 +45,58 @@ FROM payments p JOIN users payer ON payer.id = p.payer_id LEFT JOIN users host O
 LEFT JOIN activities a ON a.id = p.activity_id LEFT JOIN rsvps r ON r.id = p.rsvp_id
 LEFT JOIN invoices i ON i.id = p.invoice_id LEFT JOIN subscriptions s ON s.id = p.subscription_id
 LEFT JOIN plans plan ON plan.id = s.plan_id
-WHERE p.id = $1
+WHERE p.id = ANY($1)
 """
 _REFUNDS: Final = """
-SELECT amount_minor, currency, created_at, stripe_refund_id FROM refunds
-WHERE payment_id = $1 AND status = 'SUCCEEDED' ORDER BY id
+SELECT payment_id, amount_minor, currency, created_at, stripe_refund_id FROM refunds
+WHERE payment_id = ANY($1) AND status = 'SUCCEEDED' ORDER BY id
 """
 # For one who says that they paid twice: the other payment, and what it was for.
 _OTHER: Final = """
-SELECT o.stripe_charge_id, o.created_at, o.captured_minor, o.currency, a.title FROM payments p
+SELECT DISTINCT ON (p.id) p.id, o.stripe_charge_id, o.created_at, o.captured_minor, o.currency, a.title FROM payments p
 JOIN payments o ON o.payer_id = p.payer_id AND o.id <> p.id AND o.captured_minor > o.refunded_minor
     AND o.stripe_account = p.stripe_account AND o.stripe_charge_id IS NOT NULL
 LEFT JOIN activities a ON a.id = o.activity_id
-WHERE p.id = $1
-ORDER BY o.activity_id IS NOT DISTINCT FROM p.activity_id DESC, abs(extract(epoch FROM o.created_at - p.created_at))
-LIMIT 1
+WHERE p.id = ANY($1)
+ORDER BY p.id, o.activity_id IS NOT DISTINCT FROM p.activity_id DESC,
+    abs(extract(epoch FROM o.created_at - p.created_at))
 """
 
 
-async def gathered_evidence(services: Services, dispute: Dispute) -> dict[str, str]:
-    """What is known of a disputed payment, by Stripe's names of the texts; nothing is empty, or too long."""
-    known: Any = await services.database.pool.fetchrow(_KNOWN, dispute.payment_id)
-    refunds = await services.database.pool.fetch(_REFUNDS, dispute.payment_id)
+async def gathered_evidence(services: Services, disputes: Sequence[Dispute]) -> dict[UUID, dict[str, str]]:
+    """What is known of disputed payments, by the dispute's id and Stripe's names of the texts.
+
+    Nothing is empty, or too long.
+    """
+    pool = services.database.pool
+    payment_ids = [dispute.payment_id for dispute in disputes]
+    known = {record["id"]: record for record in await pool.fetch(_KNOWN, payment_ids)}
+    refunds: defaultdict[UUID, list[Any]] = defaultdict(list)
+    for record in await pool.fetch(_REFUNDS, payment_ids):
+        refunds[record["payment_id"]].append(record)
+    twice = [dispute.payment_id for dispute in disputes if dispute.reason == "duplicate"]
+    others = {record["id"]: record for record in await pool.fetch(_OTHER, twice)} if twice else {}
+    return {
+        dispute.id: _gathered(
+            services.settings, dispute, known[dispute.payment_id], refunds[dispute.payment_id],
+            others.get(dispute.payment_id) if dispute.reason == "duplicate" else None,
+        )
+        for dispute in disputes
+    }  # fmt: skip
+
+
+def _gathered(settings: Settings, dispute: Dispute, known: Any, refunds: list[Any], other: Any) -> dict[str, str]:
     evidence = {
         "customer_name": known["guest"],
         "customer_email_address": known["email"],
         "product_description": _product(known),
         "service_date": _service_date(known),
         "refund_refusal_explanation": _refusal(known, refunds),
-        **_policy(services.settings),
+        **_policy(settings),
         "uncategorized_text": _story(known, refunds, dispute),
     }
-    if dispute.reason == "duplicate":
-        other = await services.database.pool.fetchrow(_OTHER, dispute.payment_id)
-        if other is not None:
-            evidence |= {"duplicate_charge_id": other["stripe_charge_id"], "duplicate_charge_explanation": _told(other)}
+    if other is not None:
+        evidence |= {"duplicate_charge_id": other["stripe_charge_id"], "duplicate_charge_explanation": _told(other)}
     return {name: text[:TEXT_MAX] for name, text in evidence.items() if text}
 
 

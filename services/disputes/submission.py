@@ -76,7 +76,7 @@ async def submit_dispute_evidence(
         },
     )  # fmt: skip
     dispute = await Dispute.get_or_none(id=dispute_id)
-    known = await gathered_evidence(services, dispute) if dispute is not None and submit else {}
+    known = (await gathered_evidence(services, [dispute]))[dispute_id] if dispute is not None and submit else {}
 
     async def plan(connection: AnyConnection, operation: Operation) -> list[PlannedStep]:
         locked = await lock_dispute(connection, viewer, dispute_id)
