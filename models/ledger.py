@@ -39,7 +39,7 @@ class LedgerAccountKind(StrEnum):
     FX_GAIN_LOSS = "FX_GAIN_LOSS"
 
 
-class Place(StrEnum):
+class LedgerPlace(StrEnum):
     """Where a pot's money lies: Stripe's balance of an account is the sum of the pots that lie there."""
 
     PLATFORM = "PLATFORM"
@@ -58,11 +58,11 @@ _PLATFORM_POTS = frozenset(
 )  # fmt: skip
 
 
-def place_of(kind: LedgerAccountKind) -> Place:
+def place_of(kind: LedgerAccountKind) -> LedgerPlace:
     """Where a pot of this kind lies; what hosts are owed is the platform's balance until it is sent."""
     if kind is LedgerAccountKind.HOST_BALANCE:
-        return Place.HOST
-    return Place.PLATFORM if kind in _PLATFORM_POTS else Place.ELSEWHERE
+        return LedgerPlace.HOST
+    return LedgerPlace.PLATFORM if kind in _PLATFORM_POTS else LedgerPlace.ELSEWHERE
 
 
 class LedgerTransactionKind(StrEnum):

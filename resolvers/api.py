@@ -44,9 +44,8 @@ if TYPE_CHECKING:
 @object_type
 class Query(
     NodeQueries, UserQueries, ActivityQueries, PaymentQueries, RefundQueries, PayoutQueries, PlanQueries,
-    DisputeQueries,
-    ActivityCancellationQueries, BillingSubscriptionQueries, EntitlementQueries, AuditQueries, LedgerQueries, WebhookEventQueries,
-    ReconciliationQueries,
+    DisputeQueries, ActivityCancellationQueries, BillingSubscriptionQueries, EntitlementQueries, AuditQueries,
+    LedgerQueries, WebhookEventQueries, ReconciliationQueries,
 ):  # fmt: skip
     """What can be asked. What the viewer may not see is null, or missing from lists."""
 

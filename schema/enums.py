@@ -7,7 +7,7 @@ from models.activity_cancellations import CancellationOutcome, CancellationStatu
 from models.connect_accounts import ConnectAccountType, RequirementUrgency
 from models.disputes import DisputeStatus, EvidenceFileField
 from models.invoices import CreditNoteStatus, InvoiceStatus
-from models.ledger import Place as LedgerPlace
+from models.ledger import LedgerPlace
 from models.merkle import ProofSide
 from models.payments import PaymentStatus
 from models.payouts import PayoutInterval, PayoutStatus, Weekday
@@ -23,13 +23,12 @@ from settings import DunningEnd
 __all__ = [
     "BillingSubscriptionStatus", "CancellationOutcome", "CancellationStatus", "ConnectAccountType",
     "CreditNoteStatus", "DisputeStatus", "DriftKind", "DriftRepair", "DunningEnd", "EvidenceFileField",
-    "InvoiceStatus", "LedgerPlace", "PaymentStatus", "PayoutInterval", "PayoutStatus", "PayoutTiming", "PlanInterval", "ProofSide",
-    "RefundReason", "RefundStatus", "RequirementUrgency", "RsvpStatus", "WebhookEventStatus", "Weekday",
+    "InvoiceStatus", "LedgerPlace", "PaymentStatus", "PayoutInterval", "PayoutStatus", "PayoutTiming", "PlanInterval",
+    "ProofSide", "RefundReason", "RefundStatus", "RequirementUrgency", "RsvpStatus", "WebhookEventStatus", "Weekday",
 ]  # fmt: skip
 
 expose(
     LedgerPlace,
-    name="LedgerPlace",
     PLATFORM="The platform's balance at Stripe.",
     HOST="The hosts' balances at Stripe.",
     ELSEWHERE="With guests, banks or Stripe, and on its way between them.",

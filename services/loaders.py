@@ -27,11 +27,11 @@ from models.subscriptions import BillingSubscription
 from models.users import User
 from services.activity_cancellation.reading import refunded_by
 from services.audit.proofs import InclusionProof, inclusion_proofs
+from services.balances.unexplained import unexplained_of
 from services.disputes.evidence import gathered_evidence
 from services.dunning.reading import Recovery, recoveries
 from services.errors import DomainError, Unauthenticated
 from services.history import histories
-from services.balances.unexplained import unexplained_of
 from services.movements import Movement, movements_of
 from services.payment_methods.reading import attached_methods
 from services.payouts.reading import payments_inside

@@ -17,7 +17,7 @@ import structlog
 
 from models.balances import BalanceTransaction
 from models.base import from_record
-from models.ledger import LedgerAccountKind, LedgerTransactionKind, Place, place_of
+from models.ledger import LedgerAccountKind, LedgerPlace, LedgerTransactionKind, place_of
 from models.money import Money
 from models.sets import update_rows
 from services.balances.matching import Match, Movements
@@ -211,10 +211,14 @@ class _Batch:
         sums: dict[str, int] = defaultdict(int)
         for id_ in transactions:
             for (pot, currency), minor in self._legs[id_].items():
-                place = place_of(pot.kind)
-                if pot.owner_id == self.owner if place is Place.HOST else place is Place.PLATFORM and not self.account:
+                if self._lies_here(pot):
                     sums[currency] += minor
         return sums
+
+    def _lies_here(self, pot: Pot) -> bool:
+        if self.account:
+            return place_of(pot.kind) is LedgerPlace.HOST and pot.owner_id == self.owner
+        return place_of(pot.kind) is LedgerPlace.PLATFORM
 
     def _settling(self, row: BalanceTransaction, match: Match) -> Legs:
         """The conversion into what was settled, and Stripe's fee."""

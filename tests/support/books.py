@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from models.ledger import LedgerAccountKind, Place, place_of
+from models.ledger import LedgerAccountKind, LedgerPlace, place_of
 from models.money import Money
 from services.balances.mirror import mirror_now
 
@@ -44,7 +44,7 @@ async def at_stripe(sandbox: Sandbox, account: str) -> dict[str, int]:
 async def here(services: Services, account: str) -> dict[str, int]:
     """Minor units by currency that the pots of an account's place hold."""
     pool = services.database.pool
-    place = Place.HOST if account else Place.PLATFORM
+    place = LedgerPlace.HOST if account else LedgerPlace.PLATFORM
     kinds = [kind.value for kind in LedgerAccountKind if place_of(kind) is place]
     owner = await pool.fetchval(_OWNER, account) if account else None
     return {

@@ -1,0 +1,72 @@
+"""What of a payment's money Stripe moved and nobody here can say why, or was said here and Stripe did not move."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from models.ledger import LedgerAccountKind, LedgerPlace, place_of
+from models.money import Money
+from services.balances.types import WAITING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from services.core import Services
+
+# A balance transaction may come long after what it is about ("automatic_async").
+_PATIENCE: Final = timedelta(hours=1)
+_AT_STRIPE: Final = [kind.value for kind in LedgerAccountKind if place_of(kind) is not LedgerPlace.ELSEWHERE]
+
+# In turn: every currency that it moved in; what moved at Stripe for a cause that is not known here; what moved there
+# beyond what was meant, in one currency; and what was posted here and has not moved there, though it was looked since.
+_UNEXPLAINED: Final = """
+WITH effects AS (
+    SELECT t.payment_id, t.id, t.created_at, CASE a.kind WHEN 'HOST_BALANCE' THEN a.owner_id END AS owner, p.currency,
+        sum(p.amount_minor) AS minor
+    FROM ledger_transactions t JOIN ledger_postings p ON p.transaction_id = t.id
+    JOIN ledger_accounts a ON a.id = p.account_id
+    WHERE t.payment_id = ANY($1) AND a.kind = ANY($2) AND NOT starts_with(t.reference, 'balance:')
+    GROUP BY 1, 2, 3, 4, 5 HAVING sum(p.amount_minor) <> 0
+), places AS (
+    SELECT NULL::uuid AS owner, '' AS account
+    UNION ALL
+    SELECT user_id, stripe_account_id FROM connect_accounts
+    WHERE user_id IN (SELECT owner FROM effects) AND stripe_account_id IS NOT NULL
+)
+SELECT payment_id, currency, sum(minor)::bigint AS minor FROM (
+    SELECT payment_id, currency, 0 AS minor FROM effects
+    UNION ALL
+    SELECT payment_id, currency, CASE
+        WHEN type = ANY($3) AND (settles_id IS NULL OR settles_id = posting_id) THEN amount_minor - fee_minor ELSE 0 END
+    FROM balance_transactions WHERE payment_id = ANY($1)
+    UNION ALL
+    SELECT t.payment_id, p.currency, -p.amount_minor
+    FROM ledger_transactions t JOIN ledger_postings p ON p.transaction_id = t.id
+    JOIN ledger_accounts a ON a.id = p.account_id AND a.kind = 'ADJUSTMENTS'
+    WHERE t.payment_id = ANY($1) AND t.kind = 'SETTLEMENT'
+    UNION ALL
+    SELECT e.payment_id, e.currency, -e.minor FROM effects e
+    WHERE EXISTS (
+        SELECT FROM balance_watermarks w JOIN places l ON l.account = w.stripe_account
+        WHERE l.owner IS NOT DISTINCT FROM e.owner AND w.updated_at > e.created_at + $4
+    ) AND NOT EXISTS (
+        SELECT FROM balance_transactions b JOIN places l ON l.account = b.stripe_account
+        WHERE l.owner IS NOT DISTINCT FROM e.owner AND e.id IN (b.settles_id, b.fee_settles_id)
+    )
+) AS parts GROUP BY payment_id, currency ORDER BY payment_id, currency
+"""
+
+
+async def unexplained_of(services: Services, payment_ids: Sequence[UUID]) -> Mapping[UUID, list[Money]]:
+    """For each payment, by currency that it moved in at Stripe: nothing, where every cent is explained.
+
+    What has been posted here counts once Stripe's books were looked at for an hour since.
+    """
+    found: dict[UUID, list[Money]] = defaultdict(list)
+    records = await services.database.pool.fetch(_UNEXPLAINED, list(payment_ids), _AT_STRIPE, WAITING, _PATIENCE)
+    for record in records:
+        found[record["payment_id"]].append(Money(record["minor"], record["currency"]))
+    return found
