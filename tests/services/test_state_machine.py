@@ -225,7 +225,7 @@ class Game(RuleBasedStateMachine):
 
     @rule(what=st.sampled_from(("restrict", "enable", "enable", "enable")))
     def host_is(self, what: str) -> None:
-        self.step(self.market.act(f"accounts/{self.market.account}/{what}"))
+        self.step(self.market.act(f"accounts/{self.market.accounts[0]}/{what}"))
 
     # --- what goes on by itself -------------------------------------------------------------------------------------
 

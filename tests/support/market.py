@@ -10,6 +10,7 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
@@ -21,11 +22,13 @@ from models.payments import Payment, PaymentStatus
 from models.refunds import Refund
 from models.rsvps import Rsvp
 from services.cancellation import end_tasks
+from services.disputes.submission import AnsweredDispute
 from services.errors import DomainError, IdempotencyKeyReused, OperationInProgress, StripeUnavailable
 from services.payments.actions import cancel_payment, capture_payment, retry_payment
 from services.payments.holds import expire_holds
 from services.payments.pay import pay_for_activity
 from services.payments.result import PaymentResult
+from services.payouts.creation import PayoutResult
 from services.refunds.creation import refund_payment
 from services.rsvps import CanceledRsvp, cancel_rsvp
 from services.stripe_gateway import StripeNotSent, StripeUnknownOutcome
@@ -49,7 +52,7 @@ if TYPE_CHECKING:
 
 _PASSING = (StripeUnavailable.__name__, OperationInProgress.__name__)
 
-_GROW_OLDER = (
+GROW_OLDER = (
     "UPDATE operations SET created_at = created_at - $1::interval, leased_until = leased_until - $1::interval",
     "UPDATE operation_steps SET created_at = created_at - $1::interval",
     "UPDATE rsvps SET hold_expires_at = hold_expires_at - $1::interval",
@@ -85,7 +88,8 @@ class Market:
     activities: list[Activity] = field(default_factory=list)
     guests: list[Viewer] = field(default_factory=list)
     host: Viewer = field(init=False)
-    account: str = ""
+    accounts: list[str] = field(default_factory=list)
+    grow_older: tuple[str, ...] = GROW_OLDER
     _services: Services | None = None
     _process: AsyncExitStack = field(default_factory=AsyncExitStack)
 
@@ -105,11 +109,11 @@ class Market:
                 await market._process.aclose()
 
     async def _settle_in(self, capacities: tuple[int, int]) -> None:
-        self.account = await self.sandbox.onboarded_account()
+        self.accounts.append(await self.sandbox.onboarded_account())
         customer = await self.sandbox.post("/v1/customers", {"email": "guest@example.com"})
         async with self.services.database.transaction() as connection:
             host = await add_user(connection, external_id="host", stripe_customer_id=None)
-            await add_account(connection, host, stripe_account_id=self.account)
+            await add_account(connection, host, stripe_account_id=self.accounts[0])
             for number, customer_id in enumerate((customer["id"], None, None)):
                 guest = await add_user(connection, external_id=f"guest-{number}", stripe_customer_id=customer_id)
                 self.guests.append(Viewer(Role.USER, guest.external_id))
@@ -219,7 +223,7 @@ class Market:
 
     async def capture(self, payment: Payment, part: float | None) -> None:
         """Its host takes it."""
-        amount = _part(payment.amount, part)
+        amount = part_of(payment.amount, part)
         asked = {"viewer": self.host, "payment_id": payment.id, "amount": amount}
         await self._ask_new(capture_payment, asked, {"amount": Money(777, payment.currency)})
 
@@ -235,7 +239,7 @@ class Market:
 
     async def refund(self, payment: Payment, part: float | None) -> None:
         """Its host gives back."""
-        amount = _part(payment.captured, part) if payment.captured else None
+        amount = part_of(payment.captured, part) if payment.captured else None
         asked = {"viewer": self.host, "payment_id": payment.id, "amount": amount, "reason": None}
         await self._ask_new(refund_payment, asked, {"amount": Money(777, payment.currency)})
 
@@ -307,7 +311,7 @@ class Market:
 
     async def let_pass(self, seconds: float) -> None:
         """Time goes by: all that is kept here becomes that much older. (Stripe, PostgreSQL and we share one clock.)"""
-        for statement in _GROW_OLDER:
+        for statement in self.grow_older:
             await self.services.database.pool.execute(statement, timedelta(seconds=seconds))
 
     async def expire(self) -> None:
@@ -321,9 +325,8 @@ class Market:
             await self.run(lambda services: services.operations.recover(services))
 
     async def _events(self) -> list[dict[str, Any]]:
-        ours = await self.sandbox.every("/v1/events")
-        hosts = await self.sandbox.every("/v1/events", account=self.account)
-        events = sorted([*ours, *hosts], key=lambda event: event["created"])
+        lists = [await self.sandbox.every("/v1/events", account=account) for account in (None, *self.accounts)]
+        events = sorted(chain.from_iterable(lists), key=lambda event: event["created"])
         return [event for event in events if handler_of(event["type"], event.get("account") or "")]
 
     async def _receive(self, events: list[dict[str, Any]]) -> None:
@@ -353,10 +356,14 @@ class Market:
             await self._sweep()
         await self._finish_events()
         await self.check()
-        await assert_agreement(self.services.database.pool, self.sandbox)
+        await self.agree()
         for asked in self.asked:
             if asked.told is not None:
                 await self.ask(asked)
+
+    async def agree(self) -> None:
+        """With Stripe, when nothing is under way."""
+        await assert_agreement(self.services.database.pool, self.sandbox)
 
     async def _finish_operations(self) -> None:
         for _ in range(10):
@@ -382,7 +389,8 @@ class Market:
         return int(await self.services.database.pool.fetchval(query))
 
 
-def _part(whole: Money, part: float | None) -> Money | None:
+def part_of(whole: Money, part: float | None) -> Money | None:
+    """Such a part of an amount; None for none."""
     return None if part is None else Money(max(1, int(whole.minor * part)), whole.currency)
 
 
@@ -396,6 +404,10 @@ def _described(answer: Any) -> tuple[Any, ...]:
         refund: Refund | None = answer.refund
         rsvp: Rsvp = answer.rsvp
         return "rsvp", rsvp.id, refund and refund.id, answer.error and answer.error.to_record()
+    if isinstance(answer, PayoutResult):
+        return "payout", answer.payout.id, answer.error and answer.error.to_record()
+    if isinstance(answer, AnsweredDispute):
+        return "dispute", answer.dispute.id, answer.error and answer.error.to_record()
     assert isinstance(answer, Refund)
     id_: UUID = answer.id
     return "refund", id_
