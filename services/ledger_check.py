@@ -59,16 +59,24 @@ _RULES = {
                 sum(platform_minor) FILTER (WHERE status IN ('SUCCEEDED', 'PENDING', 'REQUIRES_ACTION'))::bigint
                     AS platform
             FROM refunds WHERE stripe_refund_id IS NOT NULL GROUP BY payment_id
+        ), abroad AS ( -- what was sent in another currency is paid out of the platform's balance in that
+            SELECT payment_id, sum(minor)::bigint AS minor FROM (
+                SELECT t.payment_id, t.covers_minor AS minor FROM transfers t JOIN payments p ON p.id = t.payment_id
+                WHERE t.status = 'PAID' AND t.currency <> p.currency
+                UNION ALL
+                SELECT b.payment_id, -b.covers_minor FROM transfer_reversals b JOIN payments p ON p.id = b.payment_id
+                WHERE b.status = 'PAID' AND b.transfer_id IS NOT NULL AND b.currency <> p.currency
+            ) moved GROUP BY payment_id
         ), expected AS (
             SELECT p.id, v.kind, v.minor
-            FROM payments p LEFT JOIN refunded r ON r.payment_id = p.id
+            FROM payments p LEFT JOIN refunded r ON r.payment_id = p.id LEFT JOIN abroad ON abroad.payment_id = p.id
             CROSS JOIN LATERAL (VALUES
                 ('GUEST_CLEARING', coalesce(r.paid, 0) - p.captured_minor),
                 ('REFUNDS', coalesce(r.on_the_way, 0)),
-                ('PLATFORM_BALANCE', -coalesce(r.platform, 0)),
+                ('PLATFORM_BALANCE', coalesce(abroad.minor, 0) - coalesce(r.platform, 0)),
                 (CASE p.charge_model WHEN 'PLATFORM' THEN 'SUBSCRIPTION_INCOME' ELSE 'APPLICATION_FEES' END,
                     p.platform_fee_minor - coalesce(r.fee, 0)),
-                ('HOST', p.host_amount_minor - coalesce(r.host, 0))
+                ('HOST', p.host_amount_minor - coalesce(r.host, 0) - coalesce(abroad.minor, 0))
             ) AS v(kind, minor)
             WHERE p.captured_minor > 0
         ), held AS (
