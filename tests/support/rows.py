@@ -14,6 +14,7 @@ from models.invoices import Invoice, InvoiceStatus
 from models.operations import Operation
 from models.payment_methods import SavedPaymentMethod
 from models.payments import ChargeModel, Payment, PaymentAllocation, PaymentStatus
+from models.payouts import Payout
 from models.plans import Plan, PlanInterval, PlanPrice
 from models.refunds import Refund
 from models.rsvps import Rsvp
@@ -180,6 +181,18 @@ async def add_refund(connection: AnyConnection, payment: Payment, **values: Any)
     refund = Refund(**{**given, **values})
     await insert_rows(connection, Refund, [refund])
     return refund
+
+
+async def add_payout(connection: AnyConnection, account: ConnectAccount | None, **values: Any) -> Payout:
+    """A payout of 40 USD of this account, or of the platform, that Stripe has made and not sent yet."""
+    given: dict[str, Any] = {
+        "id": new_id(), "connect_account_id": None if account is None else account.id,
+        "stripe_account": "" if account is None else account.stripe_account_id, "stripe_payout_id": _unique("po"),
+        "amount_minor": 4000, "currency": "USD", "requested_by": "user:host",
+    }  # fmt: skip
+    payout = Payout(**{**given, **values})
+    await insert_rows(connection, Payout, [payout])
+    return payout
 
 
 async def add_operation(connection: AnyConnection, *, subject_id: UUID | None = None, **values: Any) -> Operation:
