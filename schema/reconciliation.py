@@ -73,7 +73,7 @@ class DriftConnection(Connection[Drift]):
 class ReconciliationProgress:
     """How far a run is.
 
-    It takes the platform first, then each host's account; in each one kind after another; of each kind the newest first.
+    It takes the platform first, then each host's account: in each one kind after another, the newest of it first.
     """
 
     accounts: int = strawberry.field(description="How many accounts there are, the platform's own among them.")

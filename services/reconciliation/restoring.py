@@ -6,12 +6,13 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Final
 
 from models.base import from_record
+from models.ledger import LedgerTransactionKind
 from models.payments import ChargeModel, Payment, PaymentAllocation, PaymentAttempt, PaymentStatus
 from models.refunds import Refund, RefundOrigin, RefundStatus
 from models.sets import insert_rows, update_rows
 from services.changes import ChangeSet
 from services.errors import InvalidState
-from services.ledger import LedgerBatch
+from services.ledger import PLATFORM, REFUNDS, LedgerBatch, host_balance
 from services.payments.captures import take_in
 from services.payments.facts import ChargeFacts
 from services.payments.history import record_change, snapshot
@@ -147,6 +148,28 @@ async def restore_refund(services: Services, payment_id: UUID, facts: RefundFact
             record_change(changes, payment, "refund.restored", before)
         await update_rows(connection, Payment, [payment], _COLUMNS)
         await changes.write(connection)
+
+
+async def post_refund(services: Services, payment_id: UUID, facts: RefundFacts) -> None:
+    """Post what the ledger lacks of the amount of a refund that is known here.
+
+    Raises: InvalidState where the ledger was changed.
+    """
+    async with services.database.transaction() as connection:
+        record = await connection.fetchrow(_LOCK, payment_id)
+        refund_id = await connection.fetchval("SELECT id FROM refunds WHERE stripe_refund_id = $1", facts.id)
+        if record is None or refund_id is None:
+            raise LookupError(f"no refund {facts.id}")
+        payment, wanted = from_record(Payment, record), LedgerBatch()
+        source = PLATFORM
+        if payment.charge_model is ChargeModel.DIRECT and payment.host_id is not None:
+            source = host_balance(payment.host_id)
+        wanted.move(
+            LedgerTransactionKind.REFUND, f"refund:{facts.id}", [(source, -facts.amount), (REFUNDS, facts.amount)],
+            occurred_at=facts.created_at, payment_id=payment_id, refund_id=refund_id, stripe_object_id=facts.id,
+            stripe_account=payment.stripe_account,
+        )  # fmt: skip
+        await post_what_is_missing(connection, wanted, payment_id, now=services.clock())
 
 
 def _made_again(payment: Payment, refund_id: UUID, facts: RefundFacts, actor: str) -> Refund:

@@ -8,7 +8,7 @@ from models.money import Money
 from models.reconciliations import DriftKind, DriftRepair
 from services.errors import InvalidState
 from services.reconciliation.objects.kind import A_PERSON_HAS_TO_LOOK, ComparedAccount, ObjectKind, Remedy
-from services.reconciliation.restoring import restore_refund
+from services.reconciliation.restoring import post_refund, restore_refund
 from services.reconciliation.sides import Side
 from services.reconciliation_requests import list_all_refunds
 from services.refunds.facts import RefundFacts
@@ -111,7 +111,7 @@ class Refunds(ObjectKind):
             words = "The repair takes it in as Stripe has it, and posts it where it was not."
             return Remedy(DriftRepair.SETTLE, words)
         if difference.labels == {_POSTED}:
-            return A_PERSON_HAS_TO_LOOK
+            return Remedy(DriftRepair.POST, "The repair posts what the ledger lacks of it, as a correction.")
         words = "The repair takes Stripe's status and amount over, and posts what follows from that."
         return Remedy(DriftRepair.SETTLE, words)
 
@@ -125,3 +125,5 @@ class Refunds(ObjectKind):
         await restore_refund(services, payment_id, facts, actor=actor)
         refund_id = await pool.fetchval(_KNOWN, facts.id)
         await settle_refund(services, payment_id, refund_id, facts, actor=actor)
+        if drift.repair is DriftRepair.POST:
+            await post_refund(services, payment_id, facts)
