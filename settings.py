@@ -137,6 +137,11 @@ class Settings(BaseSettings):
     off_session_hold_s: int = _setting(
         86_400, "Seconds that seats are held for a guest who has to come back to confirm a payment.", gt=0
     )
+    off_session_retry_hours: Annotated[tuple[int, ...], NoDecode] = _setting(
+        (2, 6, 12),
+        "Hours until each next try at a payment that was declined while its guest was away, comma-separated, counted"
+        " from the try before; none is made once the seats are not held any more.",
+    )
 
     dunning_by: Literal["paydesk", "stripe"] = _setting(
         "paydesk", "Who tries failed invoices again: paydesk by the schedule below, or stripe by its own settings."
@@ -170,11 +175,20 @@ class Settings(BaseSettings):
     expire_every_s: float = _setting(5.0, "Seconds between looks for holds that ran out.", gt=0)
     inbox_every_s: float = _setting(2.0, "Seconds between looks for webhook events that were missed.", gt=0)
     release_every_s: float = _setting(10.0, "Seconds between looks for hosts' parts that can be sent.", gt=0)
+    recover_debts: bool = _setting(
+        True, "Keep what hosts owe, since it was taken back after they had been paid, from what they are paid next."
+    )
+    recover_debts_every_s: float = _setting(
+        3_600.0, "Seconds between looks for what hosts in debt were sent since; each of it is tried once.", gt=0
+    )
     cancellation_every_s: float = _setting(
         2.0, "Seconds between looks for guests of cancelled activities who have not got their money back.", gt=0
     )
     cancellation_at_once: int = _setting(
         8, "Guests of cancelled activities whom one process deals with at the same time.", ge=1
+    )
+    off_session_retry_every_s: float = _setting(
+        60.0, "Seconds between looks for payments of guests who are away that are due to be tried again.", gt=0
     )
     dunning_every_s: float = _setting(60.0, "Seconds between looks for invoices that are due to be tried again.", gt=0)
     billing_review_every_s: float = _setting(
@@ -197,7 +211,7 @@ class Settings(BaseSettings):
     )
     reconcile_days: float = _setting(3.0, "Days that such a reconciliation looks back.", gt=0)
     reconcile_settle_s: float = _setting(
-        3_600.0, "Seconds that anything at Stripe has to be old to be reconciled: what is younger may be on its way.", ge=0
+        3_600.0, "Seconds that anything at Stripe has to be old to be reconciled: younger things may be on their way.", ge=0
     )
     audit_seal_every_s: float = _setting(60.0, "Seconds between seals of the audit trail.", gt=0)
     gap_every_s: float = _setting(300.0, "Seconds between passes over Stripe's list of events.", gt=0)
@@ -214,7 +228,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         "stripe_webhook_secret", "stripe_connect_webhook_secret", "jwt_secret", "return_urls", "allowed_origins",
-        "dunning_days", mode="before",
+        "dunning_days", "off_session_retry_hours", mode="before",
     )  # fmt: skip
     @classmethod
     def _comma_separated(cls, value: Any) -> Any:
@@ -228,6 +242,13 @@ class Settings(BaseSettings):
         if any(day < 1 for day in days):
             raise ValueError("each is a day or more")
         return days
+
+    @field_validator("off_session_retry_hours")
+    @classmethod
+    def _hours_go_by(cls, hours: tuple[int, ...]) -> tuple[int, ...]:
+        if any(hour < 1 for hour in hours):
+            raise ValueError("each is an hour or more")
+        return hours
 
     @field_validator("database_url", "redis_url", "stripe_secret_key", "jwks_url", mode="before")
     @classmethod

@@ -23,9 +23,11 @@ from services.exclusive import exclusively
 from services.pauses import backoff_s, pause
 from services.payment_methods.expiry import notice_expiring
 from services.payments.holds import expire_holds
+from services.payments.off_session import retry_due_payments
 from services.reconciliation.runs import reconcile_if_due
 from services.stripe_gateway import StripeError
 from services.transfers.job import release_due
+from services.transfers.recovery import recover_debts
 from services.webhooks.inbox import CHANNEL
 from services.webhooks.processing import by_object, claim_due, process_together
 from services.webhooks.sweeper import sweep
@@ -74,8 +76,10 @@ def periodic_jobs(services: Services) -> list[Job]:
         Job("recover", settings.recover_every_s, recover_operations, grace_s),
         Job("expire_holds", settings.expire_every_s, expire_due_holds, grace_s),
         Job("release", settings.release_every_s, release_due, grace_s),
+        Job("recover_debts", settings.recover_debts_every_s, recover_debts, grace_s),
         Job("refund_canceled", settings.cancellation_every_s, refund_canceled, grace_s),
         Job("watch_canceled", _WATCH_CANCELED_EVERY_S, watch_canceled),
+        Job("retry_off_session", settings.off_session_retry_every_s, retry_off_session, grace_s),
         Job("dunning", settings.dunning_every_s, collect_failed_invoices, grace_s),
         Job("sweep", settings.gap_every_s, sweep),
         Job("billing_review", min(_REVIEW_LOOK_EVERY_S, settings.billing_review_every_s), review_if_due),
@@ -100,6 +104,13 @@ async def expire_due_holds(services: Services) -> None:
     async with exclusively(services.database, "paydesk:expire_holds") as mine:
         if mine:
             services.metrics.expired.inc(await expire_holds(services))
+
+
+async def retry_off_session(services: Services) -> None:
+    """Try what was declined while its guest was away again where it is due; one process does it for all."""
+    async with exclusively(services.database, "paydesk:retry_off_session") as mine:
+        if mine:
+            await retry_due_payments(services)
 
 
 async def collect_failed_invoices(services: Services) -> None:

@@ -31,6 +31,7 @@ from services.payment_methods.defaults import SetDefaultPaymentMethod
 from services.payment_methods.detaching import DetachPaymentMethod
 from services.payment_methods.setup_intents import CreateSetupIntent
 from services.payments.actions import CANCEL_KIND, CAPTURE_KIND, RETRY_KIND
+from services.payments.off_session import OFF_SESSION_RETRY_KIND
 from services.payments.pay import PayForActivity
 from services.payments.reservation import ReservePayments
 from services.payments.settlement import SettleIntents
@@ -49,6 +50,7 @@ from services.subscriptions.ending import (
     RESUME_SUBSCRIPTION_KIND,
 )
 from services.subscriptions.plan_changes import CHANGE_PLAN_KIND
+from services.transfers.recovery import RecoverDebt
 from services.transfers.release import SendTransfer
 from services.webhooks.inbox import StoreEvents
 
@@ -64,8 +66,9 @@ REDIS_TIMEOUT_S = 2.0
 def operation_kinds() -> list[OperationKind]:
     """Every kind of operation: a new one is a row here."""
     return [
-        PayForActivity(), RETRY_KIND, CAPTURE_KIND, CANCEL_KIND, RefundPayment(), TakeBackRefund(), CancelRsvp(),
-        SendTransfer(), CreateCustomer(),
+        PayForActivity(), RETRY_KIND, OFF_SESSION_RETRY_KIND, CAPTURE_KIND, CANCEL_KIND, RefundPayment(),
+        TakeBackRefund(), CancelRsvp(),
+        SendTransfer(), RecoverDebt(), CreateCustomer(),
         CreateConnectAccount(), SyncPlan(), CreateSubscription(), CHANGE_PLAN_KIND,
         CANCEL_SUBSCRIPTION_KIND, RESUME_SUBSCRIPTION_KIND, PAUSE_SUBSCRIPTION_KIND,
         CreateSetupIntent(), AttachPaymentMethod(), DetachPaymentMethod(), SetDefaultPaymentMethod(),

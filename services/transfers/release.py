@@ -38,6 +38,7 @@ from services.payments.facts import instant
 from services.stripe_gateway import Priority
 from services.transfer_requests import create_transfer, list_transfers
 from services.transfers.amounts import amount_for, sent_so_far, source_of, worths
+from services.transfers.debts import set_off
 from services.transfers.holds import held, held_for, states_of
 from services.transfers.parts import HostParts
 from services.transfers.times import AGAIN_LATER, AGAIN_SOMEDAY
@@ -77,9 +78,26 @@ async def release(services: Services, payment_id: UUID, *, priority: Priority = 
     """
     if not await services.database.pool.fetchval(_DUE, payment_id, services.clock()):
         return 0
+    await set_off(services, payment_id)
     planned = await _plan(services, payment_id)
-    await asyncio.gather(*(_run(services, reserved, priority) for reserved in planned))
+    ends = await asyncio.gather(
+        *(_run(services, reserved, priority) for reserved in planned), return_exceptions=True
+    )
+    for end in ends:
+        if isinstance(end, BaseException):
+            raise end
     return len(planned)
+
+
+async def release_at_once(services: Services, payment: Payment, *, priority: Priority) -> None:
+    """Send the hosts of a payment that was just made theirs, where that is due and possible; the job does the rest.
+
+    Whoever paid has paid: what goes wrong here is not for them to know.
+    """
+    try:
+        await release(services, payment.id, priority=priority)
+    except Exception:
+        log.exception("transfers.left_to_the_job", payment=str(payment.id))
 
 
 async def _run(services: Services, reserved: Reserved, priority: Priority) -> None:
