@@ -9,6 +9,7 @@ import structlog
 from models.money import Money
 from models.payments import ChargeModel, PaymentStatus
 from services.customers import is_customer_gone
+from services.dunning.declines import may_be_tried_again
 from services.errors import CardDeclined, DomainError, HostNotReady, InvalidInput, InvalidState
 from services.lookups import find_made, made_since
 from services.operations import Answer, Answers, Refusal
@@ -17,9 +18,11 @@ from services.payments.facts import FailureFacts, IntentFacts
 from services.payments.settlement import IntentSettlement, OperationEnd, SettledPayment
 from services.stripe_gateway import Priority, StripeCardError
 from services.stripe_requests import list_payment_intents, retrieve_payment_intent
-from services.transfers.release import release
+from services.transfers.release import release_at_once
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from models.operations import Operation, OperationStep
     from models.payments import Payment
     from services.core import Services
@@ -53,6 +56,7 @@ async def settle(
     actor: str,
     ends: OperationEnd | None = None,
     cut_off: bool = False,
+    next_attempt_at: datetime | None = None,
 ) -> SettledPayment:
     """Settle facts about a payment, fetching them again for as long as they turn out stale.
 
@@ -62,12 +66,15 @@ async def settle(
         payment: as it was before Stripe was asked.
         facts: None where Stripe never made a payment intent and never will, and where they are out of reach.
         cut_off: whether its host has cut the platform off for good, so that what is unpaid stays so.
+        next_attempt_at: when to try again by ourselves, where this leaves it failed.
 
     Raises: StripeError where they have to be fetched again and Stripe cannot be reached.
     """
     for _ in range(STALE_TRIES):
         settled = await services.settlements.submit(
-            IntentSettlement(payment.id, facts, actor, payment.version, ends=ends, cut_off=cut_off)
+            IntentSettlement(
+                payment.id, facts, actor, payment.version, ends=ends, cut_off=cut_off, next_attempt_at=next_attempt_at
+            )
         )
         if settled.changed:
             services.live.wake()
@@ -76,7 +83,7 @@ async def settle(
                 await keep_saved(services, settled, facts, actor=actor)
             if settled.payment.charge_model is ChargeModel.SEPARATE and settled.payment.status.is_captured:
                 priority = Priority.INTERACTIVE if ends is not None else Priority.BACKGROUND
-                await release(services, settled.payment.id, priority=priority)
+                await release_at_once(services, settled.payment, priority=priority)
             return settled
         payment = settled.payment
         intent_id = payment.stripe_payment_intent_id or (facts.id if facts else None)
@@ -181,7 +188,7 @@ def _can_be(payment: Payment, intent: dict[str, Any]) -> bool:
 
 async def settle_answer(
     services: Services, operation: Operation, payment: Payment, step: str, answers: Answers, *,
-    cut_off_cancels: bool = False,
+    cut_off_cancels: bool = False, next_attempt_at: datetime | None = None,
 ) -> SettledPayment:  # fmt: skip
     """Settle an operation of one call on a payment intent, with its recorded error if Stripe refused it.
 
@@ -192,6 +199,7 @@ async def settle_answer(
         step: the call on the intent; a refusal of one that went before it counts, too.
         cut_off_cancels: whether the payment is canceled where its host has cut the platform off, as nobody can take the
             money for Paydesk any more.
+        next_attempt_at: when to try again by ourselves, where the decline allows that.
 
     Raises: LookupError where the host cut the platform off before it was known what became of the call.
     """
@@ -221,7 +229,12 @@ async def settle_answer(
         error = InvalidState("The payment has moved on in the meantime.", state=facts.status.value)
     canceled = cut_off_cancels and cut_off
     ends = OperationEnd(operation.id, list(answers.by_step.items()), None if canceled else error)
-    return await settle(services, payment, facts, actor=operation.caller, ends=ends, cut_off=canceled)
+    failure = facts.failure if facts is not None else None
+    if failure is None or not may_be_tried_again(failure.code, failure.decline_code, failure.advice_code):
+        next_attempt_at = None
+    return await settle(
+        services, payment, facts, actor=operation.caller, ends=ends, cut_off=canceled, next_attempt_at=next_attempt_at
+    )
 
 
 async def intent_now(services: Services, payment: Payment, step: OperationStep) -> dict[str, Any]:
