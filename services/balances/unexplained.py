@@ -35,20 +35,21 @@ WITH effects AS (
     UNION ALL
     SELECT user_id, stripe_account_id FROM connect_accounts
     WHERE user_id IN (SELECT owner FROM effects) AND stripe_account_id IS NOT NULL
-)
-SELECT payment_id, currency, sum(minor)::bigint AS minor FROM (
-    SELECT payment_id, currency, 0 AS minor FROM effects
+), parts AS (
+    SELECT payment_id, currency, owner, 0 AS minor FROM effects
     UNION ALL
-    SELECT payment_id, currency, CASE
-        WHEN type = ANY($3) AND (settles_id IS NULL OR settles_id = posting_id) THEN amount_minor - fee_minor ELSE 0 END
-    FROM balance_transactions WHERE payment_id = ANY($1)
+    SELECT b.payment_id, b.currency, c.user_id, CASE WHEN b.type = ANY($3)
+        AND (b.settles_id IS NULL OR b.settles_id = b.posting_id) THEN b.amount_minor - b.fee_minor ELSE 0 END
+    FROM balance_transactions b LEFT JOIN connect_accounts c ON c.stripe_account_id = b.stripe_account
+    WHERE b.payment_id = ANY($1)
     UNION ALL
-    SELECT t.payment_id, p.currency, -p.amount_minor
+    SELECT t.payment_id, p.currency, c.user_id, -p.amount_minor
     FROM ledger_transactions t JOIN ledger_postings p ON p.transaction_id = t.id
     JOIN ledger_accounts a ON a.id = p.account_id AND a.kind = 'ADJUSTMENTS'
+    LEFT JOIN connect_accounts c ON c.stripe_account_id = t.stripe_account
     WHERE t.payment_id = ANY($1) AND t.kind = 'SETTLEMENT'
     UNION ALL
-    SELECT e.payment_id, e.currency, -e.minor FROM effects e
+    SELECT e.payment_id, e.currency, e.owner, -e.minor FROM effects e
     WHERE EXISTS (
         SELECT FROM balance_watermarks w JOIN places l ON l.account = w.stripe_account
         WHERE l.owner IS NOT DISTINCT FROM e.owner AND w.updated_at > e.created_at + $4
@@ -56,14 +57,18 @@ SELECT payment_id, currency, sum(minor)::bigint AS minor FROM (
         SELECT FROM balance_transactions b JOIN places l ON l.account = b.stripe_account
         WHERE l.owner IS NOT DISTINCT FROM e.owner AND e.id IN (b.settles_id, b.fee_settles_id)
     )
-) AS parts GROUP BY payment_id, currency ORDER BY payment_id, currency
+)
+SELECT payment_id, currency, sum(abs(minor))::bigint AS minor FROM (
+    SELECT payment_id, currency, owner, sum(minor) AS minor FROM parts GROUP BY payment_id, currency, owner
+) AS by_place GROUP BY payment_id, currency ORDER BY payment_id, currency
 """
 
 
 async def unexplained_of(services: Services, payment_ids: Sequence[UUID]) -> Mapping[UUID, list[Money]]:
     """For each payment, by currency that it moved in at Stripe: nothing, where every cent is explained.
 
-    What has been posted here counts once Stripe's books were looked at for an hour since.
+    What is too much at one place and too little at another is unexplained at both. What has been posted here counts
+    once Stripe's books were looked at an hour after it or later.
     """
     found: dict[UUID, list[Money]] = defaultdict(list)
     records = await services.database.pool.fetch(_UNEXPLAINED, list(payment_ids), _AT_STRIPE, WAITING, _PATIENCE)
