@@ -125,13 +125,16 @@ def create_payment_intent(
 
 
 def confirm_payment_intent(
-    intent: str, *, payment_method: str, return_url: str, stripe_account: str = ""
+    intent: str, *, payment_method: str, return_url: str, stripe_account: str = "", off_session: bool = False
 ) -> StripeRequest:
-    """ "Confirm a PaymentIntent" with another method."""
+    """ "Confirm a PaymentIntent" with another method; `off_session` as in `create_payment_intent`."""
     return StripeRequest.build(
         "post",
         f"/v1/payment_intents/{intent}/confirm",
-        {"payment_method": payment_method, "return_url": return_url, "expand": INTENT_EXPANSIONS},
+        {
+            "payment_method": payment_method, "off_session": off_session or None, "return_url": return_url,
+            "expand": INTENT_EXPANSIONS,
+        },
         stripe_account=stripe_account,
     )
 

@@ -33,8 +33,16 @@ if TYPE_CHECKING:
     from services.viewer import Viewer
 
 RETRY = "retry_payment"
+RETRY_OFF_SESSION = "retry_off_session"
 CAPTURE = "capture_payment"
 CANCEL = "cancel_payment"
+
+_RSVP = f"""
+SELECT r.status, EXISTS (
+    SELECT FROM operations o WHERE o.subject_id = $2 AND o.kind = '{RETRY_OFF_SESSION}' AND o.status = 'RUNNING'
+) AS is_tried
+FROM rsvps r WHERE r.id = $1
+"""
 
 
 async def retry_payment(
@@ -68,9 +76,12 @@ async def retry_payment(
         if viewer.role is not Role.USER or not await _is_payer(connection, viewer, payment):
             raise Forbidden("Only the guest may try another way to pay.")
         _require(payment, "This payment cannot be tried again.", holds=payment.status.can_be_retried)
-        status = await connection.fetchval("SELECT status FROM rsvps WHERE id = $1", payment.rsvp_id)
-        if status != RsvpStatus.HELD:
-            raise InvalidState("Your seats are no longer held. Please start again.", state=str(status))
+        rsvp = await connection.fetchrow(_RSVP, payment.rsvp_id, payment.id)
+        if rsvp is None or rsvp["status"] != RsvpStatus.HELD:
+            state = str(rsvp and rsvp["status"])
+            raise InvalidState("Your seats are no longer held. Please start again.", state=state)
+        if rsvp["is_tried"]:
+            raise OperationInProgress(retry_after_seconds=2)
         await require_takes_place(connection, payment)
         if payment.charge_model is ChargeModel.DIRECT:
             _intent_id(payment)
@@ -231,13 +242,23 @@ class RetryAction(IntentAction):
         """What was not planned at reserve: the clone, and the confirmation with it."""
         if RETRY in answers.by_step:
             return None
-        payment, given = await Payment.get(id=operation.subject_id), operation.arguments
-        step = await next_method_step(services, payment, given["payment_method"], answers)
-        if step is not None:
-            return step
+        payment = await Payment.get(id=operation.subject_id)
+        method = operation.arguments["payment_method"]
+        return await self.confirmation(services, payment, operation, answers, method=method)
+
+    async def confirmation(
+        self, services: Services, payment: Payment, operation: Operation, answers: Answers, *, method: str,
+        off_session: bool = False,
+    ) -> PlannedStep:  # fmt: skip
+        """The confirmation with one of the platform's methods, or the clone of it that a direct charge needs first."""
+        if payment.charge_model is ChargeModel.DIRECT:
+            step = await next_method_step(services, payment, method, answers)
+            if step is not None:
+                return step
+            method = cloned(answers)
         request = confirm_payment_intent(
-            _intent_id(payment), payment_method=cloned(answers), return_url=given["return_url"],
-            stripe_account=payment.stripe_account,
+            _intent_id(payment), payment_method=method, return_url=operation.arguments["return_url"],
+            stripe_account=payment.stripe_account, off_session=off_session,
         )  # fmt: skip
         return PlannedStep(RETRY, request)
 

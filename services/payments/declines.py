@@ -6,7 +6,20 @@ Source: Stripe's "Decline codes" page and the `advice_code` of a charge's outcom
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final
+
+
+class Advice(StrEnum):
+    """What a guest can do about a decline."""
+
+    CONFIRM = "CONFIRM"
+    CHECK_DETAILS = "CHECK_DETAILS"
+    TRY_AGAIN = "TRY_AGAIN"
+    TRY_LATER = "TRY_LATER"
+    OTHER_METHOD = "OTHER_METHOD"
+    CONTACT_BANK = "CONTACT_BANK"
+    CHECK_PAYMENTS = "CHECK_PAYMENTS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +67,9 @@ _BY_CODE: Final = {
     "new_account_information_available": Decline(False, f"Your card has been replaced. {_OTHER_CARD}"),
     "no_action_taken": Decline(False, f"Your bank declined the payment without a reason. {_OTHER_CARD}"),
     "not_permitted": Decline(False, f"Your card does not allow this payment. {_OTHER_CARD}"),
+    "payment_intent_authentication_failure": Decline(
+        True, "Your bank did not get your confirmation. Please try again, or use another card."
+    ),
     "pickup_card": Decline(False, f"Your card cannot be used for this payment. {_OTHER_CARD}"),
     "pin_try_exceeded": Decline(False, "The PIN was entered wrongly too often. Please use another card."),
     "processing_error": Decline(True, f"Something went wrong while your card was processed. {_AGAIN}"),
@@ -84,3 +100,48 @@ def explain(code: str | None, decline_code: str | None, advice_code: str | None 
     if advice_code in {"try_again_later", "confirm_card_data"}:
         return Decline(True, known.message)
     return known
+
+
+_CONFIRMS: Final = (Advice.CONFIRM, Advice.OTHER_METHOD)
+_CHECKS: Final = (Advice.CHECK_DETAILS, Advice.OTHER_METHOD)
+_SOON: Final = (Advice.TRY_AGAIN, Advice.OTHER_METHOD)
+_LIMITED: Final = (Advice.OTHER_METHOD, Advice.TRY_LATER)
+_OTHER: Final = (Advice.OTHER_METHOD,)
+_OTHER_OR_BANK: Final = (Advice.OTHER_METHOD, Advice.CONTACT_BANK)
+_ADVICE: Final = {
+    **dict.fromkeys(
+        ("authentication_required", "authentication_not_handled", "payment_intent_authentication_failure"), _CONFIRMS
+    ),
+    **dict.fromkeys(
+        (
+            "incorrect_cvc", "incorrect_number", "incorrect_pin", "incorrect_zip", "invalid_cvc",
+            "invalid_expiry_month", "invalid_expiry_year", "invalid_number",
+        ),
+        _CHECKS,
+    ),
+    **dict.fromkeys(
+        ("approve_with_id", "issuer_not_available", "processing_error", "reenter_transaction", "try_again_later"), _SOON
+    ),
+    **dict.fromkeys(("card_velocity_exceeded", "insufficient_funds", "withdrawal_count_limit_exceeded"), _LIMITED),
+    **dict.fromkeys(
+        (
+            "card_not_supported", "currency_not_supported", "expired_card", "new_account_information_available",
+            "pin_try_exceeded", "testmode_decline",
+        ),
+        _OTHER,
+    ),
+    "duplicate_transaction": (Advice.CHECK_PAYMENTS, Advice.OTHER_METHOD),
+}  # fmt: skip
+_WITH_THE_SAME: Final = frozenset({Advice.CONFIRM, Advice.CHECK_DETAILS, Advice.TRY_AGAIN, Advice.TRY_LATER})
+
+
+def advice_on(code: str | None, decline_code: str | None, *, retryable: bool) -> list[Advice]:
+    """What can be done about a decline, what is most likely to help first.
+
+    Args:
+        retryable: whether the same method can work, as `explain` said with Stripe's advice.
+    """
+    known = _ADVICE.get(decline_code or "") or _ADVICE.get(code or "") or _OTHER_OR_BANK
+    if not retryable:
+        return [advice for advice in known if advice not in _WITH_THE_SAME]
+    return [*known] if _WITH_THE_SAME & set(known) else [Advice.TRY_LATER, *known]

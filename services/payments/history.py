@@ -29,6 +29,8 @@ def snapshot(payment: Payment) -> dict[str, Any]:
         "failure_code": payment.failure_code,
         "failure_decline_code": payment.failure_decline_code,
         "stripe_payment_intent_id": payment.stripe_payment_intent_id,
+        "retries": payment.retries,
+        "next_attempt_at": None if payment.next_attempt_at is None else payment.next_attempt_at.isoformat(),
     }
 
 

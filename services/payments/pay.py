@@ -17,6 +17,7 @@ from services.payment_methods.reading import is_stripe_id, saved_method
 from services.payments.charging import check_splits
 from services.payments.direct import cloned, find_method, keep_attached, next_method_step
 from services.payments.intents import find_intent, settle_answer
+from services.payments.off_session import next_attempt
 from services.payments.reservation import CREATE_INTENT, PaymentReservation, intent_request
 from services.payments.result import PaymentResult, result_of
 from services.return_urls import allowed_return_url
@@ -185,7 +186,11 @@ class PayForActivity:
             step = await OperationStep.filter(operation_id=operation.id, step=CREATE_INTENT).order_by("attempt").first()
             if step is not None:
                 await forget_customer(services, payment.payer_id, customer_in(step))
-        settled = await settle_answer(services, operation, payment, CREATE_INTENT, answers)
+        away = operation.arguments.get("off_session", False)
+        settled = await settle_answer(
+            services, operation, payment, CREATE_INTENT, answers,
+            next_attempt_at=next_attempt(services, 0) if away else None,
+        )  # fmt: skip
         await keep_attached(services, payment, answers, actor=operation.caller)
         return settled.ended
 

@@ -39,7 +39,7 @@ _CHANGED = (
     "settlement_currency", "settlement_minor", "settlement_exchange_rate", "balance_transaction_id",
     "host_credit_currency", "host_credit_minor", "fee_credit_currency", "fee_credit_minor", "capture_before",
     "stripe_payment_intent_id", "stripe_charge_id", "client_secret", "next_action", "payment_method",
-    "failure_code", "failure_decline_code", "failure_message", "failure_retryable",
+    "failure_code", "failure_decline_code", "failure_message", "failure_retryable", "next_attempt_at",
 )  # fmt: skip
 
 _LOCK = """
@@ -72,6 +72,8 @@ class IntentSettlement:
     seen_version: int
     """The payment's version before Stripe was asked: a passing state is stale where it has moved on since."""
     ends: OperationEnd | None = None
+    next_attempt_at: datetime | None = None
+    """When to try again by ourselves where this left the payment failed, if its seats are still held then."""
     cut_off: bool = False
     """Whether the intent is out of reach for good, so that what is unpaid stays so: its host cut the platform off."""
 
@@ -202,6 +204,7 @@ class _Batch:
             self._move(payment, status, item)
         elif facts is not None and facts.charge is not None and payment.status.is_captured:
             self._settlement(payment, facts.charge)
+        self._schedule(payment, item)
         changed = snapshot(payment) != before
         if changed:
             record_change(self.changes, payment, f"payment.{status.value.lower()}", before, actor=item.actor)
@@ -270,6 +273,16 @@ class _Batch:
             # The bank said no after days: the guest gets a fresh hold to try another way.
             rsvp.hold_expires_at = self.now + self.hold
         self.touched_rsvps[rsvp.id] = rsvp
+
+    def _schedule(self, payment: Payment, item: IntentSettlement) -> None:
+        """Say when a payment is tried again by itself: while it has failed and its seats are held, and else never."""
+        if payment.status is not PaymentStatus.FAILED:
+            payment.next_attempt_at = None
+        elif item.next_attempt_at is not None:
+            rsvp = self.rsvps.get(payment.rsvp_id) if payment.rsvp_id else None
+            held_until = rsvp.hold_expires_at if rsvp else None
+            is_held = held_until is not None and item.next_attempt_at < held_until
+            payment.next_attempt_at = item.next_attempt_at if is_held else None
 
     def _give_back(self, rsvp: Rsvp, status: RsvpStatus) -> None:
         if rsvp.status.takes_seats:
