@@ -15,7 +15,7 @@ from models.ledger import LedgerTransactionKind
 from models.money import Money
 from models.payments import ChargeModel, Payment
 from services.ledger import LedgerBatch, host_balance, host_owed
-from services.transfers.holds import held, states_of
+from services.transfers.holds import held, state_of
 from services.transfers.parts import HostParts
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ async def set_off(services: Services, payment_id: UUID) -> None:
     async with services.database.transaction() as connection:
         locked = await lock_parts(connection, [payment_id, *debtors])
         creditor = locked.pop(payment_id)
-        state = (await states_of(connection, [payment_id]))[payment_id]
+        state = await state_of(connection, payment_id)
         if held(creditor.payment, state, services.settings, now) is not None:
             return
         due = [part for part in creditor.parts if part.allocation.release_at and part.allocation.release_at <= now]
