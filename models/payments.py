@@ -71,6 +71,18 @@ class PaymentStatus(StrEnum):
 _CAPTURED = frozenset({PaymentStatus.SUCCEEDED, PaymentStatus.PARTIALLY_REFUNDED, PaymentStatus.REFUNDED})
 
 
+class PaymentAdvice(StrEnum):
+    """What a guest can do about a payment that was declined."""
+
+    CONFIRM = "CONFIRM"
+    CHECK_DETAILS = "CHECK_DETAILS"
+    TRY_AGAIN = "TRY_AGAIN"
+    TRY_LATER = "TRY_LATER"
+    OTHER_METHOD = "OTHER_METHOD"
+    CONTACT_BANK = "CONTACT_BANK"
+    CHECK_PAYMENTS = "CHECK_PAYMENTS"
+
+
 class ChargeModel(StrEnum):
     """How a charge reaches its hosts ("Understand how charges work in a Connect integration")."""
 

@@ -9,22 +9,23 @@ from models.disputes import DisputeStatus, EvidenceFileField
 from models.invoices import CreditNoteStatus, InvoiceStatus
 from models.ledger import LedgerPlace
 from models.merkle import ProofSide
-from models.payments import PaymentStatus
+from models.payments import PaymentAdvice, PaymentStatus
 from models.payouts import PayoutInterval, PayoutStatus, Weekday
 from models.plans import PlanInterval
 from models.reconciliations import DriftKind, DriftRepair
 from models.refunds import RefundReason, RefundStatus
 from models.rsvps import RsvpStatus
 from models.subscriptions import BillingSubscriptionStatus
+from models.transfers import TransferHold
 from models.webhook_events import WebhookEventStatus
 from schema.described import expose
 from settings import DunningEnd
 
 __all__ = [
-    "BillingSubscriptionStatus", "CancellationOutcome", "CancellationStatus", "ConnectAccountType",
-    "CreditNoteStatus", "DisputeStatus", "DriftKind", "DriftRepair", "DunningEnd", "EvidenceFileField",
-    "InvoiceStatus", "LedgerPlace", "PaymentStatus", "PayoutInterval", "PayoutStatus", "PayoutTiming", "PlanInterval",
-    "ProofSide", "RefundReason", "RefundStatus", "RequirementUrgency", "RsvpStatus", "WebhookEventStatus", "Weekday",
+    "BillingSubscriptionStatus", "CancellationOutcome", "CancellationStatus", "ConnectAccountType", "CreditNoteStatus",
+    "DisputeStatus", "DriftKind", "DriftRepair", "DunningEnd", "EvidenceFileField", "InvoiceStatus", "LedgerPlace",
+    "PaymentAdvice", "PaymentStatus", "PayoutInterval", "PayoutStatus", "PayoutTiming", "PlanInterval", "ProofSide",
+    "RefundReason", "RefundStatus", "RequirementUrgency", "RsvpStatus", "TransferHold", "WebhookEventStatus", "Weekday",
 ]  # fmt: skip
 
 expose(
@@ -36,12 +37,12 @@ expose(
 expose(
     PayoutTiming,
     IMMEDIATE="With the payment.",
-    AFTER_ACTIVITY="Once the activity has taken place. Cannot be chosen yet.",
+    AFTER_ACTIVITY="Once the activity is over, by its end or else its start, and some time has gone by.",
 )
 expose(
     ConnectAccountType,
     EXPRESS="Stripe's Express dashboard; the platform bears fees and losses.",
-    STANDARD="Stripe's own dashboard; the host bears fees, Stripe losses. Cannot be paid by Paydesk yet.",
+    STANDARD="Stripe's own dashboard; the host bears fees, Stripe losses. Guests are charged on the account itself.",
     CUSTOM="No dashboard: the platform asks for everything itself.",
 )
 expose(
@@ -50,6 +51,16 @@ expose(
     CURRENTLY_DUE="Wanted by its deadline.",
     PENDING_VERIFICATION="Handed in; Stripe checks it.",
     EVENTUALLY_DUE="Wanted some day.",
+)
+expose(
+    PaymentAdvice,
+    CONFIRM="Pay with the same method again, and confirm it with the bank.",
+    CHECK_DETAILS="Check what was typed, and try again.",
+    TRY_AGAIN="Try the same method again in a moment.",
+    TRY_LATER="Try the same method again later.",
+    OTHER_METHOD="Pay with another method.",
+    CONTACT_BANK="Ask the bank why it says no.",
+    CHECK_PAYMENTS="Look whether the payment was made already.",
 )
 expose(
     PaymentStatus,
@@ -186,4 +197,16 @@ expose(
     SETTLE="Stripe is asked for it, and its state and amounts are taken over.",
     POST="What the ledger lacks of it is posted, as a correction; nothing that was posted is rewritten.",
     MIRROR="The copy of Stripe's balance transaction is made again, and joined to what it belongs to.",
+)
+expose(
+    TransferHold,
+    ACTIVITY_NOT_OVER="The activity is not over yet: see `releaseAt`.",
+    ACTIVITY_CANCELED="The activity was cancelled: its guests are refunded.",
+    DISPUTED="The guest's bank disputes the payment.",
+    HOST_NOT_READY="The host's account cannot be sent money yet. It will be as soon as it can.",
+    REFUND_UNDER_WAY="A refund is under way that may be made of it.",
+    SETTLING="Stripe has not said yet what the charge came to.",
+    REFUSED="Stripe refused to send it. It is tried again: see `releaseAt`.",
+    UNDER_WAY="It is being sent.",
+    HELD_BACK="It is not sent by itself: a person took it back at Stripe, or it is too little for any transfer.",
 )

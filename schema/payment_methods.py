@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from models.payments import Payment as PaymentRow
+    from models.payments import PaymentAttempt
 
 
 def method_of(text: str) -> str | UUID:
@@ -59,8 +60,8 @@ class PaymentMethod(Node):
         )
 
     @classmethod
-    def of_payment(cls, row: PaymentRow) -> PaymentMethod | None:
-        """From what a payment's row keeps of its method, under the payment's id; None before it was tried with one."""
+    def of_payment(cls, row: PaymentRow | PaymentAttempt) -> PaymentMethod | None:
+        """From what the row of a payment or of a try keeps of its method, under the row's id; None before it has one."""
         kept: dict[str, Any] | None = row.payment_method
         if kept is None:
             return None

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import strawberry
 
 from models.events import EventSubject
-from models.money import Money as Amount
 from models.payments import Payment as PaymentRow
-from models.payments import PaymentAllocation
 from schema import activities, disputes, invoices, payment_changes, refunds, rsvps, subscriptions
 from schema.context import Info
 from schema.described import field, object_type
@@ -20,7 +18,9 @@ from schema.ledger import LedgerMovement
 from schema.money import Money
 from schema.nodes import Node
 from schema.pages import After, Before, First, Last, page_request
+from schema.payment_attempts import PaymentAttempt, PaymentFailure
 from schema.payment_methods import PaymentMethod
+from schema.payment_splits import PaymentSplit
 from schema.users import User
 from services.pages import Page
 from services.viewer import Role
@@ -36,16 +36,6 @@ if TYPE_CHECKING:
 
 
 @object_type
-class PaymentFailure:
-    """Why the last try did not work."""
-
-    code: str = strawberry.field(description="Stripe's error code: card_declined …")
-    decline_code: str | None = strawberry.field(description="Stripe's decline code: insufficient_funds …")
-    message: str = strawberry.field(description="Fit to be shown to the guest.")
-    retryable: bool = strawberry.field(description="False where trying the same card again cannot help.")
-
-
-@object_type
 class NextAction:
     """What the guest must still do; the client hands `clientSecret` to Stripe.js or opens `redirectUrl`."""
 
@@ -56,31 +46,6 @@ class NextAction:
 
 
 @object_type
-class PaymentSplit:
-    """One host's part of a payment."""
-
-    amount: Money = strawberry.field(description="The host's part, net of the platform's fee.")
-    transferred: bool = strawberry.field(description="Whether all of it has left for the host's account.")
-    reversed_amount: Money = strawberry.field(description="What was taken back of it for refunds.")
-    row: strawberry.Private[PaymentAllocation]
-
-    @classmethod
-    def of(cls, row: PaymentAllocation) -> PaymentSplit:
-        """From its row."""
-        return cls(
-            amount=Money.of(Amount(row.amount_minor, row.currency)),
-            transferred=row.stripe_transfer_id is not None or 0 < row.amount_minor <= row.transferred_minor,
-            reversed_amount=Money.of(Amount(row.reversed_minor, row.currency)),
-            row=row,
-        )
-
-    @field
-    async def host(self, info: Info) -> User:
-        """Whose part it is."""
-        return User.of(await info.context.loaders.users.load(self.row.host_id))
-
-
-@object_type
 class Payment(Node):
     """A guest's payment, for an activity or an invoice. Visible to the guest, the activity's host and the platform."""
 
@@ -88,6 +53,10 @@ class Payment(Node):
     version: int = strawberry.field(description="Grows by one with each change of state: the larger is the later.")
     capture_before: datetime | None = strawberry.field(description="When an authorization runs out.")
     stripe_payment_intent_id: str | None = strawberry.field(description="Stripe's id (pi_…), once Stripe knows of it.")
+    stripe_account_id: str | None = strawberry.field(
+        description="The host's account that the payment intent is on (acct_…), which Stripe.js needs as its"
+        " `stripeAccount` then; null where it is the platform's."
+    )
     created_at: datetime = strawberry.field(description="When it was asked for.")
     updated_at: datetime = strawberry.field(description="When it last changed.")
     row: strawberry.Private[PaymentRow]
@@ -101,6 +70,7 @@ class Payment(Node):
             version=row.version,
             capture_before=row.capture_before,
             stripe_payment_intent_id=row.stripe_payment_intent_id,
+            stripe_account_id=row.stripe_account or None,
             created_at=row.created_at,
             updated_at=row.updated_at,
             row=row,
@@ -199,15 +169,12 @@ class Payment(Node):
     @field
     def failure(self) -> PaymentFailure | None:
         """Why the last try did not work; null where it did, or none was made."""
-        row = self.row
-        if row.failure_code is None:
-            return None
-        return PaymentFailure(
-            code=row.failure_code,
-            decline_code=row.failure_decline_code,
-            message=row.failure_message or "",
-            retryable=bool(row.failure_retryable),
-        )
+        return PaymentFailure.of(self.row)
+
+    @field
+    async def attempts(self, info: Info) -> list[PaymentAttempt]:
+        """Each try to take the money, the oldest first, as Stripe tells of them."""
+        return [PaymentAttempt.of(row) for row in await info.context.loaders.attempts.load(self.row.id)]
 
     @field
     async def refunds(
@@ -240,7 +207,7 @@ class Payment(Node):
     @field
     async def splits(self, info: Info) -> list[PaymentSplit]:
         """Who gets what of it: one entry for each host."""
-        return [PaymentSplit.of(row) for row in await info.context.loaders.allocations.load(self.row.id)]
+        return [PaymentSplit.of(share) for share in await info.context.loaders.host_shares.load(self.row.id)]
 
     @field
     async def history(

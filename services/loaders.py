@@ -18,7 +18,7 @@ from models.connect_accounts import ConnectAccount
 from models.disputes import Dispute, EvidenceFile, FraudWarning
 from models.invoices import CreditNote, Invoice, InvoiceLine
 from models.payment_methods import SavedPaymentMethod
-from models.payments import Payment, PaymentAllocation
+from models.payments import Payment, PaymentAttempt
 from models.payouts import Payout
 from models.plans import Plan, PlanPrice
 from models.refunds import Refund
@@ -35,6 +35,7 @@ from services.history import histories
 from services.movements import Movement, movements_of
 from services.payment_methods.reading import attached_methods
 from services.payouts.reading import payments_inside
+from services.transfers.reading import HostShare, host_shares
 from services.visibility import visible_rows
 
 if TYPE_CHECKING:
@@ -134,9 +135,14 @@ class Loaders:
         return _loader(self._offered_prices)
 
     @cached_property
-    def allocations(self) -> DataLoader[UUID, list[PaymentAllocation]]:
+    def host_shares(self) -> DataLoader[UUID, list[HostShare]]:
         """By the id of the payment: who gets what of it."""
-        return self._several(PaymentAllocation, "payment_id", order="id")
+        return _loader(self._host_shares)
+
+    @cached_property
+    def attempts(self) -> DataLoader[UUID, list[PaymentAttempt]]:
+        """By the id of the payment: its charges, the oldest first."""
+        return self._several(PaymentAttempt, "payment_id", order="stripe_created_at, id")
 
     @cached_property
     def movements(self) -> DataLoader[UUID, list[Movement]]:
@@ -336,6 +342,10 @@ class Loaders:
             pages = await payments_inside(self._services, [id_ for id_, other in wanted if other == request], request)
             found |= {(id_, request): page for id_, page in pages.items()}
         return [found[key] for key in wanted]
+
+    async def _host_shares(self, payment_ids: list[UUID]) -> list[list[HostShare]]:
+        found = await host_shares(self._services, payment_ids)
+        return [found[id_] for id_ in payment_ids]
 
     async def _refunded_by(self, cancellation_ids: list[UUID]) -> list[list[Money]]:
         sums = await refunded_by(self._services, cancellation_ids)

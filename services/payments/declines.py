@@ -6,20 +6,9 @@ Source: Stripe's "Decline codes" page and the `advice_code` of a charge's outcom
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final
 
-
-class Advice(StrEnum):
-    """What a guest can do about a decline."""
-
-    CONFIRM = "CONFIRM"
-    CHECK_DETAILS = "CHECK_DETAILS"
-    TRY_AGAIN = "TRY_AGAIN"
-    TRY_LATER = "TRY_LATER"
-    OTHER_METHOD = "OTHER_METHOD"
-    CONTACT_BANK = "CONTACT_BANK"
-    CHECK_PAYMENTS = "CHECK_PAYMENTS"
+from models.payments import PaymentAdvice as Advice
 
 
 @dataclass(frozen=True, slots=True)
