@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import strawberry
 
 from models.money import Money as Amount
+from models.payments import Payment as PaymentRow
 from models.rsvps import RsvpStatus
 from schema.context import Info
 from schema.described import field, object_type
@@ -17,7 +18,6 @@ from schema.payment_methods import PaymentMethod
 from services.payments.declines import advice_on, explain
 
 if TYPE_CHECKING:
-    from models.payments import Payment as PaymentRow
     from models.payments import PaymentAttempt as PaymentAttemptRow
 
 

@@ -61,7 +61,7 @@ class PaymentMethod(Node):
 
     @classmethod
     def of_payment(cls, row: PaymentRow | PaymentAttempt) -> PaymentMethod | None:
-        """From what the row of a payment or of a try keeps of its method, under the row's id; None before it has one."""
+        """From what the row of a payment or of a try keeps of its method, under its id; None before it has one."""
         kept: dict[str, Any] | None = row.payment_method
         if kept is None:
             return None
