@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from models.activities import PayoutTiming
 from models.disputes import DisputeStatus
@@ -12,23 +12,20 @@ from models.transfers import TransferHold
 from services.transfers.times import AGAIN_LATER, AGAIN_SOMEDAY, AGAIN_SOON, release_time
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
     from datetime import datetime
     from uuid import UUID
-
-    from asyncpg import Pool
 
     from models.connect_accounts import ConnectAccount
     from models.payments import Payment
     from models.sets import AnyConnection
     from settings import Settings
 
-_STATES = """
-SELECT p.id, coalesce(a.ends_at, a.starts_at) AS over_at, a.canceled_at,
-    EXISTS (SELECT FROM disputes d WHERE d.payment_id = p.id AND d.status = ANY($2)) AS disputed
-FROM payments p LEFT JOIN activities a ON a.id = p.activity_id WHERE p.id = ANY($1)
-"""
-_OPEN = [status.value for status in DisputeStatus if status.is_open]
+_OPEN = ", ".join(f"'{status.value}'" for status in DisputeStatus if status.is_open)
+STATE: Final = f"""coalesce(a.ends_at, a.starts_at) AS over_at, a.canceled_at,
+    EXISTS (SELECT FROM disputes d WHERE d.payment_id = p.id AND d.status IN ({_OPEN})) AS disputed"""
+"""The columns of `State` in SQL, of a payment p and its activity a."""
+_STATE_OF = f"SELECT {STATE} FROM payments p LEFT JOIN activities a ON a.id = p.activity_id WHERE p.id = $1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +44,15 @@ class State:
     canceled_at: datetime | None
     disputed: bool
 
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> State:
+        """From a record with the columns of `STATE`."""
+        return cls(record["over_at"], record["canceled_at"], record["disputed"])
 
-async def states_of(connection: AnyConnection | Pool[Any], payment_ids: Sequence[UUID]) -> dict[UUID, State]:
-    """Of these payments, as they are now."""
-    records = await connection.fetch(_STATES, payment_ids, _OPEN)
-    return {record["id"]: State(record["over_at"], record["canceled_at"], record["disputed"]) for record in records}
+
+async def state_of(connection: AnyConnection, payment_id: UUID) -> State:
+    """Of a payment, as it is now."""
+    return State.of((await connection.fetch(_STATE_OF, payment_id))[0])
 
 
 def held(payment: Payment, state: State, settings: Settings, now: datetime) -> Held | None:

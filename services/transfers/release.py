@@ -39,7 +39,7 @@ from services.stripe_gateway import Priority
 from services.transfer_requests import create_transfer, list_transfers
 from services.transfers.amounts import amount_for, sent_so_far, source_of, worths
 from services.transfers.debts import set_off
-from services.transfers.holds import held, held_for, states_of
+from services.transfers.holds import held, held_for, state_of
 from services.transfers.parts import HostParts
 from services.transfers.times import AGAIN_LATER, AGAIN_SOMEDAY
 
@@ -133,7 +133,7 @@ class _Plan:
         due = [part for part in self.parts.parts if self._is_due(part.allocation)]
         if not due:
             return
-        state = (await states_of(connection, [self.payment.id]))[self.payment.id]
+        state = await state_of(connection, self.payment.id)
         hold = held(self.payment, state, self.services.settings, self.now)
         if hold is not None:
             for part in due:
