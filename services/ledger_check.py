@@ -59,6 +59,12 @@ _RULES = {
                 sum(platform_minor) FILTER (WHERE status IN ('SUCCEEDED', 'PENDING', 'REQUIRES_ACTION'))::bigint
                     AS platform
             FROM refunds WHERE stripe_refund_id IS NOT NULL GROUP BY payment_id
+        ), disputed AS (
+            SELECT payment_id, sum(withdrawn_minor)::bigint AS withdrawn, sum(fee_minor)::bigint AS fee,
+                sum(host_minor)::bigint AS host,
+                sum(withdrawn_minor) FILTER (WHERE status IN ('LOST', 'PREVENTED'))::bigint AS given,
+                sum(withdrawn_minor) FILTER (WHERE status NOT IN ('LOST', 'PREVENTED'))::bigint AS held
+            FROM disputes GROUP BY payment_id
         ), abroad AS ( -- what was sent in another currency is paid out of the platform's balance in that
             SELECT payment_id, sum(minor)::bigint AS minor FROM (
                 SELECT t.payment_id, t.covers_minor AS minor FROM transfers t JOIN payments p ON p.id = t.payment_id
@@ -70,13 +76,17 @@ _RULES = {
         ), expected AS (
             SELECT p.id, v.kind, v.minor
             FROM payments p LEFT JOIN refunded r ON r.payment_id = p.id LEFT JOIN abroad ON abroad.payment_id = p.id
+            LEFT JOIN disputed d ON d.payment_id = p.id
             CROSS JOIN LATERAL (VALUES
-                ('GUEST_CLEARING', coalesce(r.paid, 0) - p.captured_minor),
+                ('GUEST_CLEARING', coalesce(r.paid, 0) + coalesce(d.given, 0) - p.captured_minor),
+                ('DISPUTES', coalesce(d.held, 0)),
                 ('REFUNDS', coalesce(r.on_the_way, 0)),
-                ('PLATFORM_BALANCE', coalesce(abroad.minor, 0) - coalesce(r.platform, 0)),
+                ('PLATFORM_BALANCE', coalesce(abroad.minor, 0) - coalesce(r.platform, 0)
+                    - CASE p.charge_model WHEN 'DIRECT' THEN 0 ELSE coalesce(d.withdrawn - d.fee - d.host, 0) END),
                 (CASE p.charge_model WHEN 'PLATFORM' THEN 'SUBSCRIPTION_INCOME' ELSE 'APPLICATION_FEES' END,
-                    p.platform_fee_minor - coalesce(r.fee, 0)),
-                ('HOST', p.host_amount_minor - coalesce(r.host, 0) - coalesce(abroad.minor, 0))
+                    p.platform_fee_minor - coalesce(r.fee, 0) - coalesce(d.fee, 0)),
+                ('HOST', p.host_amount_minor - coalesce(r.host, 0) - coalesce(abroad.minor, 0)
+                    - coalesce(CASE p.charge_model WHEN 'DIRECT' THEN d.withdrawn ELSE d.host END, 0))
             ) AS v(kind, minor)
             WHERE p.captured_minor > 0
         ), held AS (
@@ -119,7 +129,7 @@ _RULES = {
         WHERE receivable_minor <> CASE status WHEN 'OPEN' THEN amount_remaining_minor ELSE 0 END
             OR written_off_minor <> CASE status WHEN 'UNCOLLECTIBLE' THEN amount_remaining_minor ELSE 0 END
     """,
-    "what subscriptions bring in is what was paid for them, less refunds": """
+    "what subscriptions bring in is what was paid for them, less refunds and what was lost in disputes": """
         WITH held AS (
             SELECT a.currency, sum(p.amount_minor)::bigint AS minor
             FROM ledger_accounts a JOIN ledger_postings p ON p.account_id = a.id
@@ -128,14 +138,17 @@ _RULES = {
             SELECT currency, sum(captured_minor)::bigint AS minor
             FROM payments WHERE charge_model = 'PLATFORM' GROUP BY currency
         ), refunded AS (
-            SELECT r.currency, sum(r.amount_minor)::bigint AS minor
-            FROM refunds r JOIN payments p ON p.id = r.payment_id
-            WHERE p.charge_model = 'PLATFORM' AND r.stripe_refund_id IS NOT NULL
-                AND r.status IN ('SUCCEEDED', 'PENDING', 'REQUIRES_ACTION')
-            GROUP BY r.currency
+            SELECT currency, sum(minor)::bigint AS minor FROM (
+                SELECT r.currency, r.amount_minor AS minor FROM refunds r JOIN payments p ON p.id = r.payment_id
+                WHERE p.charge_model = 'PLATFORM' AND r.stripe_refund_id IS NOT NULL
+                    AND r.status IN ('SUCCEEDED', 'PENDING', 'REQUIRES_ACTION')
+                UNION ALL
+                SELECT d.currency, d.fee_minor FROM disputes d JOIN payments p ON p.id = d.payment_id
+                WHERE p.charge_model = 'PLATFORM'
+            ) given GROUP BY currency
         )
         SELECT coalesce(h.currency, p.currency) AS subject, coalesce(h.minor, 0) || ' held, '
-            || coalesce(p.minor, 0) || ' paid, ' || coalesce(r.minor, 0) || ' refunded' AS detail
+            || coalesce(p.minor, 0) || ' paid, ' || coalesce(r.minor, 0) || ' given back' AS detail
         FROM held h FULL JOIN paid p ON p.currency = h.currency LEFT JOIN refunded r ON r.currency = p.currency
         WHERE coalesce(h.minor, 0) <> coalesce(p.minor, 0) - coalesce(r.minor, 0)
     """,

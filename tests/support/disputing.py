@@ -9,6 +9,7 @@ from models.base import from_record
 from models.disputes import Dispute
 from models.payments import ChargeModel, Payment
 from models.transfers import TransferReversal
+from services.ledger_check import check_ledger
 
 if TYPE_CHECKING:
     from tests.support.shop import Shop
@@ -68,6 +69,9 @@ class Disputing:
 
     async def check(self, payment: Payment) -> None:
         """What must hold of a payment's money at rest, from its rows alone and at Stripe."""
+        async with self.shop.services.database.pool.acquire() as connection:
+            report = await check_ledger(connection)
+        assert report.findings == []
         payment = await self.shop.now(payment)
         records = await self.shop.services.database.pool.fetch(
             "SELECT * FROM disputes WHERE payment_id = $1 ORDER BY id", payment.id

@@ -115,7 +115,7 @@ async def test_income_that_nobody_paid_is_found_and_so_is_a_payment_that_brought
     )  # fmt: skip
     rules = {
         "a payment's pots hold what its row says",
-        "what subscriptions bring in is what was paid for them, less refunds",
+        "what subscriptions bring in is what was paid for them, less refunds and what was lost in disputes",
     }
     assert await findings(connection) == rules
     ledger, amount = LedgerBatch(), Money(700, "EUR")
