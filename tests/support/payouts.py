@@ -175,10 +175,11 @@ class Earner:
         """The account's payouts at Stripe, the newest first."""
         return await self.sandbox.every("/v1/payouts", account=self.stripe_account)
 
-    async def has(self) -> int:
-        """What can be paid out at Stripe now, in minor units."""
+    async def has(self, *, pending: bool = False) -> int:
+        """What can be paid out at Stripe now, in minor units, with what is on its way there where that is wanted."""
         balance = await self.sandbox.get("/v1/balance", account=self.stripe_account)
-        [wire] = [part["amount"] for part in balance["available"] if part["currency"].upper() == self.currency]
+        parts = [*balance["available"], *(balance["pending"] if pending else [])]
+        wire = sum(part["amount"] for part in parts if part["currency"].upper() == self.currency)
         return Money.from_wire(wire, self.currency).minor
 
     async def pots(self, owner_id: UUID | None = None) -> dict[str, int]:
