@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from models.balances import BalanceTransaction
 from models.base import new_id
-from models.sets import insert_rows
+from models.sets import insert_rows, update_rows
 from services.balance_requests import list_balance_transactions, retrieve_balance_transaction
 from services.balances.due import mark_due
 from services.balances.facts import parse_balance_transaction
@@ -35,6 +35,15 @@ _WIDTH_AT_LEAST: Final = timedelta(minutes=10)
 _WIDTH_AT_MOST: Final = timedelta(days=365)
 _MANY: Final = 50 * _PAGE
 
+_OF_STRIPE: Final = """
+SELECT id, payout_id FROM balance_transactions
+WHERE stripe_account = $1 AND stripe_balance_transaction_id = $2 FOR NO KEY UPDATE
+"""
+_ALL: Final = (
+    "type", "reporting_category", "amount_minor", "fee_minor", "application_fee_minor", "currency", "exchange_rate",
+    "source_id", "related_id", "description", "stripe_created_at", "available_on", "payment_id", "settles_id",
+    "fee_settles_id", "posting_id",
+)  # fmt: skip
 _SINCE: Final = "SELECT seen_until FROM balance_watermarks WHERE stripe_account = $1"
 _OPENED: Final = "SELECT created_at FROM connect_accounts WHERE stripe_account_id = $1"
 _MOVE: Final = """
@@ -108,6 +117,27 @@ async def mirror_payout(services: Services, payout: Payout) -> None:
             await _take_in(services, account, page, payout=payout)
         await services.database.pool.execute(_CONTENTS_KNOWN, payout.id)
     await settle_waiting(services, account)
+
+
+async def mirror_again(services: Services, account: str, body: dict[str, Any]) -> None:
+    """Copy one balance transaction anew, whatever its row was made to say, and join it to the ledger once more.
+
+    Args:
+        body: as Stripe has it, with its source expanded.
+
+    Raises: LookupError for an account that is nobody's here.
+    """
+    meant = parse_balance_transaction(body, account)
+    async with services.database.transaction() as connection:
+        await lock_books(connection, account)
+        record = await connection.fetchrow(_OF_STRIPE, account, meant.stripe_balance_transaction_id)
+        if record is None:
+            await insert_rows(connection, BalanceTransaction, [meant])
+        else:
+            meant.id, meant.payout_id = record["id"], record["payout_id"]
+            # What it settled is given free first: it is joined anew, and only what differs is posted.
+            await update_rows(connection, BalanceTransaction, [meant], _ALL)
+        await settle_rows(services, connection, account, [meant])
 
 
 async def _pages(services: Services, request: StripeRequest) -> AsyncIterator[list[dict[str, Any]]]:

@@ -19,6 +19,7 @@ from models.base import from_record, new_id
 from models.connect_accounts import ConnectAccountType
 from models.reconciliations import Drift, ReconciliationRun
 from models.sets import insert_rows
+from services.balances.mirror import mirror_now
 from services.changes import ChangeSet
 from services.errors import InvalidInput, InvalidState
 from services.exclusive import exclusively
@@ -186,6 +187,8 @@ async def _go_through(
     begun = [kind.name for kind in KINDS].index(at.kind) if at.kind else 0
     first = int(run.from_at.timestamp())
     try:
+        # What was only not looked at yet is no drift.
+        await mirror_now(services, account.id)
         for kind in KINDS[begun:]:
             if not kind.is_on(account):
                 continue

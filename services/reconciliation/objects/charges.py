@@ -10,7 +10,14 @@ from models.payments import ChargeModel, Payment, PaymentStatus
 from models.reconciliations import DriftKind, DriftRepair
 from services.errors import InvalidState
 from services.payments.intents import fetch_facts, settle
-from services.reconciliation.objects.kind import A_PERSON_HAS_TO_LOOK, ComparedAccount, ObjectKind, Remedy
+from services.reconciliation.objects.kind import (
+    A_PERSON_HAS_TO_LOOK,
+    CORRECTION,
+    POSTED,
+    ComparedAccount,
+    ObjectKind,
+    Remedy,
+)
 from services.reconciliation.restoring import restore_payment
 from services.reconciliation.sides import Side
 from services.reconciliation_requests import list_charges, retrieve
@@ -25,7 +32,6 @@ if TYPE_CHECKING:
     from services.reconciliation.sides import Difference
     from services.stripe_requests import StripeRequest
 
-_POSTED: Final = "amount posted in the ledger"
 _HERE: Final = """
 SELECT a.stripe_charge_id, a.status AS attempt_status, a.amount_minor AS attempt_minor, p.*, (
     SELECT coalesce(sum(r.amount_minor), 0) FROM refunds r
@@ -85,7 +91,7 @@ class Charges(ObjectKind):
                 "amount captured": captured,
                 "amount refunded": money(body["amount_refunded"] - released),
                 "platform's fee": money(body.get("application_fee_amount") or 0),
-                _POSTED: captured,
+                POSTED: captured,
             }
         return Side(status, amounts)
 
@@ -110,8 +116,8 @@ class Charges(ObjectKind):
             return A_PERSON_HAS_TO_LOOK
         if not known:
             return Remedy(None, "It belongs to no payment that is known here: a person has to tell whose it is.")
-        if difference.labels == {_POSTED}:
-            return Remedy(DriftRepair.POST, "The repair posts what the ledger lacks of it, as a correction.")
+        if difference.labels == {POSTED}:
+            return CORRECTION
         return Remedy(
             DriftRepair.SETTLE,
             "The repair asks Stripe for the payment, takes its status and amounts over, and posts what is missing.",
@@ -142,7 +148,7 @@ def _side(record: Mapping[str, Any]) -> Side:
         amounts |= {
             "amount captured": payment.captured,
             "amount refunded": money(payment.refunded_minor + record["pending_minor"]),
-            _POSTED: money(record["posted_minor"]),
+            POSTED: money(record["posted_minor"]),
         }
         if payment.charge_model in {ChargeModel.DESTINATION, ChargeModel.DIRECT}:
             amounts["platform's fee"] = payment.platform_fee

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from models.connect_accounts import ConnectAccountType
+from models.reconciliations import DriftRepair
 from services.stripe_gateway import Priority, StripeInvalidRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from models.reconciliations import Drift, DriftRepair
+    from models.reconciliations import Drift
     from models.sets import AnyConnection
     from services.core import Services
     from services.reconciliation.sides import Difference, Side
@@ -40,7 +41,10 @@ class Remedy:
     words: str
 
 
-A_PERSON_HAS_TO_LOOK = Remedy(None, "Nothing can safely be done about it: a person has to look.")
+A_PERSON_HAS_TO_LOOK: Final = Remedy(None, "Nothing can safely be done about it: a person has to look.")
+CORRECTION: Final = Remedy(DriftRepair.POST, "The repair posts what the ledger lacks of it, as a correction.")
+POSTED: Final = "amount posted in the ledger"
+"""What the amount of an object is called that the ledger has of it."""
 
 
 class ObjectKind:

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from models.money import Money
 from models.reconciliations import DriftKind, DriftRepair
 from services.errors import InvalidState
-from services.reconciliation.objects.kind import A_PERSON_HAS_TO_LOOK, ComparedAccount, ObjectKind, Remedy
+from services.reconciliation.objects.kind import (
+    A_PERSON_HAS_TO_LOOK,
+    CORRECTION,
+    POSTED,
+    ComparedAccount,
+    ObjectKind,
+    Remedy,
+)
 from services.reconciliation.restoring import post_refund, restore_refund
 from services.reconciliation.sides import Side
 from services.reconciliation_requests import list_all_refunds
@@ -25,7 +32,6 @@ if TYPE_CHECKING:
     from services.reconciliation.sides import Difference
     from services.stripe_requests import StripeRequest
 
-_POSTED: Final = "amount posted in the ledger"
 _HERE: Final = """
 SELECT r.id, r.stripe_refund_id, r.status, r.amount_minor, r.currency, r.payment_id, (
     SELECT sum(l.amount_minor) FROM ledger_transactions t
@@ -74,7 +80,7 @@ class Refunds(ObjectKind):
         if not body.get("balance_transaction") and released and body["amount"] == released:
             return None
         amount = Money.from_wire(body["amount"], body["currency"])
-        return Side(body.get("status") or "pending", {"amount": amount, _POSTED: amount})
+        return Side(body.get("status") or "pending", {"amount": amount, POSTED: amount})
 
     async def here(self, connection: AnyConnection, account: str, ids: Sequence[str]) -> dict[str, Side]:
         """From the refund and the ledger."""
@@ -85,7 +91,7 @@ class Refunds(ObjectKind):
                 record["status"].lower(),
                 {
                     "amount": Money(record["amount_minor"], currency),
-                    _POSTED: None if posted is None else Money(posted, currency),
+                    POSTED: None if posted is None else Money(posted, currency),
                 },
                 frozenset({record["id"], record["payment_id"]}),
             )
@@ -110,8 +116,8 @@ class Refunds(ObjectKind):
         if difference.kind is DriftKind.MISSING_HERE:
             words = "The repair takes it in as Stripe has it, and posts it where it was not."
             return Remedy(DriftRepair.SETTLE, words)
-        if difference.labels == {_POSTED}:
-            return Remedy(DriftRepair.POST, "The repair posts what the ledger lacks of it, as a correction.")
+        if difference.labels == {POSTED}:
+            return CORRECTION
         words = "The repair takes Stripe's status and amount over, and posts what follows from that."
         return Remedy(DriftRepair.SETTLE, words)
 

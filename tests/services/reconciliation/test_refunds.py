@@ -29,7 +29,10 @@ async def test_a_refund_that_somebody_made_at_stripe_is_taken_in(shop: Shop, boo
         "/v1/refunds",
         {"payment_intent": payment.stripe_payment_intent_id, "amount": 700, "reverse_transfer": True},
     )
-    refund, charge = sorted(await books.drifts(), key=lambda drift: drift.object_type, reverse=True)
+    found = {drift.object_type: drift for drift in await books.drifts()}
+    refund, charge, transfer = found["refund"], found["charge"], found["transfer"]
+    assert (transfer.kind, transfer.repair) == (DriftKind.AMOUNT_DIFFERS, None)
+    assert "Where a refund of it drifts as well, repair that" in transfer.detail
     assert (refund.kind, refund.stripe_id, refund.at_stripe_minor) == (DriftKind.MISSING_HERE, made["id"], 700)
     assert (charge.kind, charge.here_minor, charge.at_stripe_minor) == (DriftKind.AMOUNT_DIFFERS, 0, 700)
     assert refund.repair is DriftRepair.SETTLE
@@ -51,7 +54,9 @@ async def test_a_deleted_refund_is_made_again_as_it_was(shop: Shop, books: Books
     parts = "SELECT transferred_minor, reversed_minor, owed_minor FROM payment_allocations WHERE payment_id = $1"
     sums = await shop.services.database.pool.fetchrow(parts, payment.id)
     await Refund.filter(id=refund.id).delete()
-    [drift] = await books.drifts()
+    found = {drift.object_type: drift for drift in await books.drifts()}
+    assert found.keys() == {"refund", "transfer"}
+    drift = found["refund"]
     assert (drift.kind, drift.stripe_id) == (DriftKind.MISSING_HERE, before.stripe_refund_id)
     await repair(shop.services, drift.id, actor="admin:anna")
     again = await Refund.get(id=refund.id)
