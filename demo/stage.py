@@ -31,9 +31,9 @@ class Stage:
         self.http = http
         self.console = console
         self.number = 0
-        self.host, self.guest, self.guest2, self.service = (
+        self.host, self.guest, self.guest2, self.service, self.admin = (
             Person(name, endpoints["tokens"][name], endpoints, http, console)
-            for name in ("host", "guest", "guest2", "service")
+            for name in ("host", "guest", "guest2", "service", "admin")
         )
 
     def chapter(self, title: str) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from demo.hosts import HostChapter
 from demo.payments import PaymentChapter
 from demo.people import DemoError
 from demo.stage import Stage
@@ -30,4 +31,5 @@ async def run_demo(endpoints: Mapping[str, Any], console: Console) -> None:
     async with aiohttp.ClientSession() as http:
         stage = Stage(endpoints, http, console)
         await PaymentChapter(stage).run()
+        await HostChapter(stage).run()
         await SubscriberChapter(stage).run()
