@@ -8,7 +8,7 @@ refunds, lost disputes, transfers, reversals and debts that were set off each mo
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models.base import from_record
 from models.money import Money, rounded_share
@@ -27,14 +27,18 @@ _COLUMNS = ("transferred_minor", "reversed_minor", "owed_minor", "release_at")
 _ALLOCATIONS = "SELECT * FROM payment_allocations WHERE payment_id = $1 ORDER BY id"
 _TRANSFERS = "SELECT * FROM transfers WHERE payment_id = $1 AND status <> 'REFUSED' ORDER BY id"
 _REVERSALS = "SELECT * FROM transfer_reversals WHERE payment_id = $1 AND status <> 'REFUSED' ORDER BY id"
-_REVERSED_BY_REFUNDS = "SELECT coalesce(sum(transfer_reversed_minor), 0)::bigint FROM refunds WHERE payment_id = $1"
+_BY_REFUNDS = """
+SELECT coalesce(sum(transfer_reversed_minor), 0)::bigint AS reversed,
+    coalesce(sum(application_fee_refunded_minor), 0)::bigint AS fee FROM refunds WHERE payment_id = $1
+"""
 
 
 @dataclass(slots=True)
 class Reversible:
     """A transfer at Stripe, how much of the host's part it brought, and what was reversed or is being reversed of it.
 
-    `brought` and `taken` are minor units of the payment's currency; `amount` and `reversed` are in the transfer's own.
+    `brought`, `taken` and `kept` are minor units of the payment's currency; `amount` and `reversed` are in the
+    transfer's own. `kept` is what the platform has of it: the fee, which is no host's to give back.
     """
 
     stripe_transfer_id: str
@@ -43,11 +47,12 @@ class Reversible:
     brought: int
     taken: int
     reversed: int
+    kept: int = 0
 
     @property
     def left(self) -> int:
         """How much of what it brought can still be taken."""
-        return max(0, self.brought - self.taken)
+        return max(0, self.brought - self.taken - self.kept)
 
     def take(self, minor: int) -> Money:
         """Take so much of what is left; what that is in the transfer's currency.
@@ -104,10 +109,18 @@ class HostPart:
 class HostParts:
     """The parts of all hosts of one payment, which the caller has locked."""
 
-    def __init__(self, payment: Payment, parts: Sequence[HostPart], reversed_by_refunds: int) -> None:
+    def __init__(
+        self, payment: Payment, parts: Sequence[HostPart], *, reversed_by_refunds: int = 0, fee_given_back: int = 0
+    ) -> None:
+        """
+        Args:
+            reversed_by_refunds: what Stripe took of a destination charge's transfer together with its refunds, ...
+            fee_given_back: ... and what it gave the host of the fee.
+        """
         self.payment = payment
         self.parts = list(parts)
         self._reversed_by_refunds = reversed_by_refunds
+        self._fee_given_back = fee_given_back
 
     @classmethod
     async def read(cls, connection: AnyConnection, payment: Payment) -> HostParts:
@@ -118,10 +131,12 @@ class HostParts:
             parts[record["allocation_id"]].transfers.append(from_record(Transfer, record))
         for record in await connection.fetch(_REVERSALS, payment.id):
             parts[record["allocation_id"]].reversals.append(from_record(TransferReversal, record))
-        by_refunds = 0
-        if payment.charge_model is ChargeModel.DESTINATION:
-            by_refunds = await connection.fetchval(_REVERSED_BY_REFUNDS, payment.id)
-        return cls(payment, list(parts.values()), by_refunds)
+        if payment.charge_model is not ChargeModel.DESTINATION:
+            return cls(payment, list(parts.values()))
+        by_refunds: Any = await connection.fetchrow(_BY_REFUNDS, payment.id)
+        return cls(
+            payment, list(parts.values()), reversed_by_refunds=by_refunds["reversed"], fee_given_back=by_refunds["fee"]
+        )
 
     @property
     def left(self) -> Money:
@@ -205,6 +220,7 @@ class HostParts:
             transfer_id, None, amount, payment.captured_minor,
             taken=self._reversed_by_refunds + sum(row.covers_minor for row in ours),
             reversed=by_refunds + sum(row.amount_minor for row in ours),
+            kept=max(0, payment.platform_fee_minor - self._fee_given_back),
         )  # fmt: skip
 
     async def write(self, connection: AnyConnection) -> None:

@@ -160,6 +160,12 @@ class Hosts:
             for record in records
             if record["kind"] == "HOST_BALANCE"
         }
+        # What was set off against a debt was sent and taken back without Stripe.
+        for part in parts:
+            row = await self._set_off(payment, part)
+            if row:
+                held[part.host_id, part.currency] = held.get((part.host_id, part.currency), 0) - row
+        held = {key: minor for key, minor in held.items() if minor}
         by_id = {part.id: part.host_id for part in parts}
         sent: dict[Any, int] = {}
         for row in await Transfer.filter(payment_id=payment.id, status=TransferStatus.PAID):
@@ -168,6 +174,17 @@ class Hosts:
         for back in await TransferReversal.filter(payment_id=payment.id, status=TransferStatus.PAID):
             sent[by_id[back.allocation_id], back.currency] -= back.amount_minor
         assert held == {key: minor for key, minor in sent.items() if minor}
+
+    async def _set_off(self, payment: Payment, part: PaymentAllocation) -> int:
+        minor = await self.shop.services.database.pool.fetchval(
+            """
+            SELECT coalesce(sum(p.amount_minor), 0)::bigint FROM ledger_transactions t
+            JOIN ledger_postings p ON p.transaction_id = t.id JOIN ledger_accounts a ON a.id = p.account_id
+            WHERE t.payment_id = $1 AND t.kind = 'DEBT_RECOVERY' AND a.kind = 'HOST_BALANCE' AND a.owner_id = $2
+            """,
+            payment.id, part.host_id,
+        )  # fmt: skip
+        return int(minor)
 
     async def _opened(self, country: str) -> str:
         account = await self.shop.sandbox.post(

@@ -52,7 +52,6 @@ class World:
                 )
                 for amount in amounts
             ],
-            0,
         )
         self.taken = 0
 
