@@ -36,6 +36,7 @@ _AT_ONCE: Final = 8
 
 _DUE: Final = """
 SELECT p.id, p.retries FROM payments p JOIN rsvps r ON r.id = p.rsvp_id
+JOIN activities a ON a.id = p.activity_id AND a.canceled_at IS NULL
 WHERE p.next_attempt_at <= $1 AND p.status = 'FAILED' AND r.status = 'HELD' AND r.hold_expires_at > $1
     AND NOT EXISTS (SELECT FROM operations o WHERE o.subject_id = p.id AND o.status IN ('RUNNING', 'PARKED'))
 ORDER BY p.next_attempt_at LIMIT $2
