@@ -162,9 +162,8 @@ class Hosts:
         }
         # What was set off against a debt was sent and taken back without Stripe.
         for part in parts:
-            row = await self._set_off(payment, part)
-            if row:
-                held[part.host_id, part.currency] = held.get((part.host_id, part.currency), 0) - row
+            minor = await self._set_off(payment, part)
+            held[part.host_id, part.currency] = held.get((part.host_id, part.currency), 0) - minor
         held = {key: minor for key, minor in held.items() if minor}
         by_id = {part.id: part.host_id for part in parts}
         sent: dict[Any, int] = {}

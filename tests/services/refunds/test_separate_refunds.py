@@ -12,7 +12,7 @@ import pytest
 from models.activities import Activity, PayoutTiming
 from models.money import Money
 from models.operations import Operation, OperationStatus
-from models.payments import Payment, PaymentStatus
+from models.payments import Payment, PaymentAllocation, PaymentStatus
 from models.refunds import Refund, RefundOrigin, RefundStatus
 from models.rsvps import RsvpStatus
 from models.transfers import TransferReversal, TransferStatus
@@ -59,8 +59,7 @@ async def shared(shop: Shop, *hosts: User, **values: Any) -> Payment:
 
 async def taken(payment: Payment) -> list[tuple[int, int, int]]:
     """Sent, reversed and owed of each part."""
-    await payment.fetch_related("allocations")
-    parts = sorted(payment.allocations, key=lambda part: part.id)
+    parts = await PaymentAllocation.filter(payment_id=payment.id).order_by("id")
     return [(part.transferred_minor, part.reversed_minor, part.owed_minor) for part in parts]
 
 
