@@ -38,15 +38,22 @@ Row = TypeVar("Row", bound="Model")
 
 _ME = "(SELECT id FROM users WHERE external_id = $2)"
 
+
+def _shares(payment: str) -> str:
+    """Whether the viewer has a part of a payment."""
+    return f"EXISTS (SELECT FROM payment_allocations s WHERE s.payment_id = {payment} AND s.host_id = {_ME})"
+
+
 # What a user sees of each; None: nothing. A host is known to whoever knows the activities, a guest to the host.
 _SEEN_BY_USERS: Final[Mapping[type[Model], str | None]] = {
     Activity: "$2::text IS NOT NULL",
     User: f"""(t.external_id = $2 OR EXISTS (SELECT FROM activities a WHERE a.host_id = t.id)
         OR EXISTS (SELECT FROM payments p WHERE p.payer_id = t.id AND p.host_id = {_ME}))""",
-    Payment: f"{_ME} IN (t.payer_id, t.host_id)",
+    Payment: f"({_ME} IN (t.payer_id, t.host_id) OR {_shares('t.id')})",
     ActivityCancellation: f"EXISTS (SELECT FROM activities a WHERE a.id = t.activity_id AND a.host_id = {_ME})",
     Rsvp: f"({_ME} = t.user_id OR EXISTS (SELECT FROM activities a WHERE a.id = t.activity_id AND a.host_id = {_ME}))",
-    Refund: f"EXISTS (SELECT FROM payments p WHERE p.id = t.payment_id AND {_ME} IN (p.payer_id, p.host_id))",
+    Refund: f"""(EXISTS (SELECT FROM payments p WHERE p.id = t.payment_id AND {_ME} IN (p.payer_id, p.host_id))
+        OR {_shares("t.payment_id")})""",
     Dispute: f"EXISTS (SELECT FROM payments p WHERE p.id = t.payment_id AND p.host_id = {_ME})",
     ConnectAccount: f"{_ME} = t.user_id",
     Payout: f"EXISTS (SELECT FROM connect_accounts c WHERE c.id = t.connect_account_id AND c.user_id = {_ME})",

@@ -78,6 +78,8 @@ ALTER TABLE activity_cancellation_items
 """
 
 INDEXES = """
+DROP INDEX payment_allocations_host;
+CREATE INDEX payment_allocations_host ON payment_allocations (host_id, payment_id);
 CREATE INDEX payment_allocations_release ON payment_allocations (release_at) WHERE release_at IS NOT NULL;
 CREATE INDEX payment_allocations_debts ON payment_allocations (host_id, currency, id) WHERE owed_minor < 0;
 CREATE INDEX payment_allocations_transfer ON payment_allocations (stripe_transfer_id) WHERE stripe_transfer_id IS NOT NULL;

@@ -69,11 +69,19 @@ def _conditions(wanted: PaymentFilter) -> _Conditions:
     return conditions
 
 
-def _parties(viewer: Viewer, scope: Scope) -> tuple[str, ...]:
-    """The columns of which one must name the viewer; none where all may be seen."""
-    if scope is Scope.PAID:
-        return ("payer_id",)
-    return () if viewer.sees_everything else ("payer_id", "host_id")
+def _branches(viewer: Viewer, scope: Scope, me: str, conditions: str) -> list[tuple[str, str]]:
+    """The ids of the viewer's payments in SQL, and the column of each that they are in the order of; none where all may
+    be seen. Each party's index gives its newest in order; an OR could use none of them.
+    """
+    if scope is Scope.VISIBLE and viewer.sees_everything:
+        return []
+    parties = ("payer_id",) if scope is Scope.PAID else ("payer_id", "host_id")
+    branches = [(f"SELECT p.id FROM payments p WHERE p.{party} = {me}{conditions}", "p.id") for party in parties]
+    if scope is Scope.VISIBLE:
+        shared = f"""SELECT s.payment_id FROM payment_allocations s JOIN payments p ON p.id = s.payment_id
+            WHERE s.host_id = {me}{conditions.replace("p.id", "s.payment_id")}"""
+        branches.append((shared, "s.payment_id"))
+    return branches
 
 
 async def list_payments(
@@ -84,17 +92,14 @@ async def list_payments(
     keys, values = page.conditions("p.id", len(conditions.values) + 1)
     conditions.sql += keys
     conditions.values += values
-    parties = _parties(viewer, scope)
-    if not parties:
+    me = f"(SELECT id FROM users WHERE external_id = ${len(conditions.values) + 1})"
+    branches = _branches(viewer, scope, me, conditions.sql)
+    if not branches:
         sql = f"SELECT p.* FROM payments p WHERE true{conditions.sql}{page.order('p.id')}"
         records = await services.database.pool.fetch(sql, *conditions.values)
         return page.page([from_record(Payment, record) for record in records])
-    me = f"(SELECT id FROM users WHERE external_id = ${len(conditions.values) + 1})"
-    # Each party's index gives its newest in order; an OR over two columns could use neither.
-    branches = " UNION ".join(
-        f"(SELECT p.id FROM payments p WHERE p.{party} = {me}{conditions.sql}{page.order('p.id')})" for party in parties
-    )
-    sql = f"SELECT p.* FROM payments p JOIN ({branches}) k ON k.id = p.id{page.order('p.id')}"
+    theirs = " UNION ".join(f"({branch}{page.order(column)})" for branch, column in branches)
+    sql = f"SELECT p.* FROM payments p JOIN ({theirs}) k ON k.id = p.id{page.order('p.id')}"
     records = await services.database.pool.fetch(sql, *conditions.values, viewer.external_id)
     return page.page([from_record(Payment, record) for record in records])
 
@@ -104,12 +109,11 @@ async def count_payments(
 ) -> int:
     """How many payments `list_payments` would list on all its pages."""
     conditions = _conditions(wanted)
-    parties = _parties(viewer, scope)
-    values = conditions.values
-    whose = "true"
-    if parties:
-        values = [*values, viewer.external_id]
-        me = f"(SELECT id FROM users WHERE external_id = ${len(values)})"
-        whose = "(" + " OR ".join(f"p.{party} = {me}" for party in parties) + ")"
-    sql = f"SELECT count(*) FROM payments p WHERE {whose}{conditions.sql}"
-    return int(await services.database.pool.fetchval(sql, *values))
+    me = f"(SELECT id FROM users WHERE external_id = ${len(conditions.values) + 1})"
+    branches = _branches(viewer, scope, me, conditions.sql)
+    if not branches:
+        sql = f"SELECT count(*) FROM payments p WHERE true{conditions.sql}"
+        return int(await services.database.pool.fetchval(sql, *conditions.values))
+    theirs = " UNION ".join(branch for branch, _ in branches)
+    sql = f"SELECT count(*) FROM ({theirs}) k"
+    return int(await services.database.pool.fetchval(sql, *conditions.values, viewer.external_id))

@@ -67,7 +67,12 @@ IMPOSSIBLE_PAYMENTS: list[tuple[dict[str, Any], str, list[str] | None]] = [
     ({"quantity": -1}, "InvalidInput", ["input", "quantity"]),
     ({"quantity": 11}, "SoldOut", None),
     ({"paymentMethod": "4242424242424242"}, "InvalidInput", ["input", "paymentMethod"]),
-    ({"splits": [{"hostExternalId": "x", "share": "1"}]}, "InvalidInput", ["input", "splits"]),
+    (
+        {"splits": [{"hostExternalId": "x", "share": "1"}]}, "InvalidInput",
+        ["input", "splits", "0", "hostExternalId"],
+    ),
+    ({"splits": [{"hostExternalId": "x", "share": "0.9"}]}, "InvalidInput", ["input", "splits"]),
+    ({"splits": [{"hostExternalId": "x", "share": "1.1"}]}, "InvalidInput", ["input", "splits", "0", "share"]),
     ({"splits": []}, "InvalidInput", ["input", "splits"]),
     ({"fxQuoteId": "x"}, "InvalidInput", ["input", "fxQuoteId"]),
     ({"expectedAmount": {"amount": "0.001", "currency": "USD"}}, "InvalidInput", ["input", "expectedAmount"]),
@@ -232,7 +237,7 @@ IMPOSSIBLE_ACTIVITIES: list[tuple[dict[str, Any], str]] = [
     ({"price": {"amount": "1.005", "currency": "KWD"}}, "price"),
     ({"price": {"amount": "999999999999999999", "currency": "EUR"}}, "price"), ({"capacity": 0}, "capacity"),
     ({"capacity": -1}, "capacity"), ({"title": " "}, "title"), ({"title": "a\x00b"}, "title"),
-    ({"hostExternalId": "nobody"}, "hostExternalId"), ({"payoutTiming": "AFTER_ACTIVITY"}, "payoutTiming"),
+    ({"hostExternalId": "nobody"}, "hostExternalId"), ({"endsAt": "2020-01-01T00:00:00Z"}, "endsAt"),
 ]  # fmt: skip
 
 
