@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import strawberry
 
 from models.connect_accounts import ConnectAccount as ConnectAccountRow
-from schema import payouts
+from schema import payments, payouts
 from schema.context import Info
 from schema.described import field, input_type, object_type
 from schema.enums import ConnectAccountType, RequirementUrgency
@@ -20,8 +20,10 @@ from schema.pages import After, First, page_request
 from schema.users import User
 from services.connect.balance import account_balance
 from services.live import LiveChange
+from services.transfers.debts import Debt
 
 if TYPE_CHECKING:
+    from schema.payments import Payment
     from schema.payouts import PayoutConnection, PayoutSchedule
     from services.connect.balance import Arrival, BalanceInCurrency
 
@@ -88,6 +90,31 @@ class AccountBalance:
 
 
 @object_type
+class AccountDebt:
+    """What a host owes the platform in one currency."""
+
+    amount: Money = strawberry.field(description="How much.")
+    since: datetime = strawberry.field(description="Since when.")
+    is_recovered: bool = strawberry.field(description="Whether it is kept from what the host is paid next.")
+    explanation: str = strawberry.field(description="Why, and what becomes of it, in words for the host.")
+    debt: strawberry.Private[Debt]
+
+    @classmethod
+    def of(cls, debt: Debt) -> AccountDebt:
+        """From the service's answer."""
+        return cls(
+            amount=Money.of(debt.amount), since=debt.since, is_recovered=debt.is_recovered,
+            explanation=debt.explanation, debt=debt,
+        )  # fmt: skip
+
+    @field
+    async def payments(self, info: Info) -> list[Annotated[Payment, strawberry.lazy("schema.payments")]]:
+        """What it was taken back of, the earliest first, and no more than a hundred."""
+        rows = await info.context.loaders.payments.load_many(list(self.debt.payment_ids))
+        return [payments.Payment.of(row) for row in rows]
+
+
+@object_type
 class ConnectAccount(Node):
     """A host's account at Stripe. Visible to the host and to the platform."""
 
@@ -138,6 +165,11 @@ class ConnectAccount(Node):
         context = info.context
         balances = await account_balance(context.services, viewer=context.require_viewer(), account=self.row)
         return [AccountBalance.of(balance) for balance in balances]
+
+    @field
+    async def debts(self, info: Info) -> list[AccountDebt]:
+        """What the host owes the platform, an entry for each currency: taken back after it had been paid out."""
+        return [AccountDebt.of(debt) for debt in await info.context.loaders.debts.load(self.row.user_id)]
 
     @field
     async def payouts(

@@ -35,6 +35,7 @@ from services.history import histories
 from services.movements import Movement, movements_of
 from services.payment_methods.reading import attached_methods
 from services.payouts.reading import payments_inside
+from services.transfers.debts import Debt, debts_of
 from services.transfers.reading import HostShare, host_shares
 from services.visibility import visible_rows
 
@@ -118,6 +119,11 @@ class Loaders:
     def live_accounts(self) -> DataLoader[UUID, ConnectAccount | None]:
         """By the id of the host: the account that is not deauthorized."""
         return self._rows(ConnectAccount, "user_id", "AND deauthorized_at IS NULL")
+
+    @cached_property
+    def debts(self) -> DataLoader[UUID, list[Debt]]:
+        """By the id of the host: what they owe the platform, one for each currency."""
+        return _loader(self._debts)
 
     @cached_property
     def plans(self) -> DataLoader[UUID, Plan]:
@@ -342,6 +348,10 @@ class Loaders:
             pages = await payments_inside(self._services, [id_ for id_, other in wanted if other == request], request)
             found |= {(id_, request): page for id_, page in pages.items()}
         return [found[key] for key in wanted]
+
+    async def _debts(self, host_ids: list[UUID]) -> list[list[Debt]]:
+        found = await debts_of(self._services, host_ids)
+        return [[debt for debt in found if debt.host_id == id_] for id_ in host_ids]
 
     async def _host_shares(self, payment_ids: list[UUID]) -> list[list[HostShare]]:
         found = await host_shares(self._services, payment_ids)

@@ -45,7 +45,7 @@ SINCE: Final = """
 """
 _DEBTS: Final = f"""
 SELECT d.host_id, d.currency, sum(d.minor)::bigint AS minor, min(d.since) AS since,
-    array_agg(d.payment_id ORDER BY d.id) AS payments
+    (array_agg(d.payment_id ORDER BY d.id))[1:100] AS payments
 FROM (SELECT a.id, a.host_id, a.currency, a.payment_id, {MINOR} AS minor, {SINCE} AS since {INDEBTED}
     AND a.host_id = ANY($1)) d
 WHERE d.minor > 0 GROUP BY d.host_id, d.currency ORDER BY d.host_id, d.currency
@@ -66,6 +66,7 @@ class Debt:
     amount: Money
     since: datetime
     payment_ids: Sequence[UUID]
+    """No more than a hundred."""
     is_recovered: bool
     """Whether it is kept from what the host is paid next."""
 
