@@ -17,13 +17,6 @@ def retrieve_dispute(dispute: str, *, stripe_account: str = "") -> StripeRequest
     return StripeRequest.build("get", f"/v1/disputes/{dispute}", stripe_account=stripe_account or None)
 
 
-def list_disputes(*, payment_intent: str, stripe_account: str = "") -> StripeRequest:
-    """ "List all disputes" of a payment intent."""
-    return StripeRequest.build(
-        "get", "/v1/disputes", {"payment_intent": payment_intent, "limit": 100}, stripe_account=stripe_account or None
-    )
-
-
 def update_dispute(
     dispute: str, *, evidence: Mapping[str, str], submit: bool, metadata: Mapping[str, str], stripe_account: str = ""
 ) -> StripeRequest:

@@ -68,6 +68,15 @@ class Posted:
         return posted
 
 
+@dataclass(frozen=True, slots=True)
+class Borne:
+    """What of a dispute counted as the guest's, and who bore it: the platform of its fee, and the hosts."""
+
+    given: Money
+    fee: Money
+    hosts: Money
+
+
 class Funds:
     """The movements of one dispute of a locked payment, collected in a batch of the ledger."""
 
@@ -132,7 +141,13 @@ class Funds:
 
 
 def bearers_of(
-    payment: Payment, dispute: Dispute, refunds: Sequence[Refund], others: Sequence[Dispute], held: Money, given: Money
+    payment: Payment,
+    dispute: Dispute,
+    refunds: Sequence[Refund],
+    others: Sequence[Dispute],
+    *,
+    held: Money,
+    before: Borne,
 ) -> tuple[Money, Money]:
     """What of a lost dispute the platform gives up of its fee, and what the hosts are to give.
 
@@ -141,20 +156,19 @@ def bearers_of(
     own share of the fee.
 
     Args:
-        dispute: with its status of now, and what was said before.
+        dispute: with its status of now.
         refunds, others: the payment's, and its other disputes.
         held: what the bank holds.
-        given: what of it counted as the guest's before.
+        before: what was borne until now.
     """
     if not dispute.status.is_lost:
         # Reopened it is borne as before, until the bank has given the money back.
-        return (held, held) if not held else (Money(dispute.fee_minor, held.currency), _hosts(dispute))
+        return (held, held) if not held else (before.fee, before.hosts)
     if payment.charge_model is ChargeModel.PLATFORM:
         return held, Money.zero(held.currency)
     if payment.charge_model is ChargeModel.DIRECT:
         return Money.zero(held.currency), held
-    said = Money(dispute.fee_minor, held.currency)
-    fee = said if given == held else _fee_given_up(payment, refunds, others, held)
+    fee = before.fee if before.given == held else _fee_given_up(payment, refunds, others, held)
     return fee, held - fee
 
 
@@ -165,7 +179,3 @@ def _fee_given_up(payment: Payment, refunds: Sequence[Refund], others: Sequence[
     fee_before = sum(refund.fee_minor for refund in holding) + sum(one.fee_minor for one in others)
     fee, _ = refund_parts_after(payment, Money(before, held.currency), Money(fee_before, held.currency), held)
     return min(fee, Money(max(0, payment.platform_fee_minor - fee_before), held.currency))
-
-
-def _hosts(dispute: Dispute) -> Money:
-    return Money(dispute.host_minor, dispute.currency)

@@ -38,9 +38,30 @@ _GIVEN: Final = "given_again"
 _LOCK: Final = "SELECT * FROM payments WHERE id = $1 FOR NO KEY UPDATE"
 
 
-def _caller(dispute: Dispute) -> str:
+def _caller(stripe_dispute_id: str) -> str:
     """Whose operations they are: by it those of one dispute are found."""
-    return f"system:dispute:{dispute.id}"
+    return f"system:dispute:{stripe_dispute_id}"
+
+
+async def _operations_of(connection: AnyConnection, stripe_dispute_id: str) -> list[Operation]:
+    records = await connection.fetch(
+        "SELECT * FROM operations WHERE caller = $1 ORDER BY id", _caller(stripe_dispute_id)
+    )
+    return [from_record(Operation, record) for record in records]
+
+
+def _net(operations: list[Operation]) -> dict[UUID, int]:
+    taken: dict[UUID, int] = {}
+    for operation in operations:
+        given = operation.arguments.get(_GIVEN, {})
+        for id_, minor in taken_by_allocation(operation).items():
+            taken[id_] = taken.get(id_, 0) + minor - given.get(str(id_), 0)
+    return taken
+
+
+async def taken_of(connection: AnyConnection, stripe_dispute_id: str) -> dict[UUID, int]:
+    """What a dispute took of each allocation and did not give again, in minor units of the payment's currency."""
+    return _net(await _operations_of(connection, stripe_dispute_id))
 
 
 async def take_back(
@@ -56,7 +77,7 @@ async def take_back(
     if not part:
         return None
     arguments = {"dispute_id": str(dispute.id), "payment_id": str(payment.id)}
-    intent = Intent(_caller(dispute), str(new_id()), SETTLE_LOST, {**arguments, "part": str(part)})
+    intent = Intent(_caller(dispute.stripe_dispute_id), str(new_id()), SETTLE_LOST, {**arguments, "part": str(part)})
     claimed = await claim(
         connection, intent, subject_id=dispute.id, leased_until=services.clock() + services.operations.lease,
         arguments=arguments,
@@ -74,15 +95,8 @@ async def give_again(
 
     What is owed is sent by itself; what could not be reversed is owed no more.
     """
-    records = await connection.fetch(
-        "SELECT * FROM operations WHERE caller = $1 ORDER BY id", _caller(dispute)
-    )
-    operations = [from_record(Operation, record) for record in records]
-    taken: dict[UUID, int] = {}
-    for operation in operations:
-        given = operation.arguments.get(_GIVEN, {})
-        for id_, minor in taken_by_allocation(operation).items():
-            taken[id_] = taken.get(id_, 0) + minor - given.get(str(id_), 0)
+    operations = await _operations_of(connection, dispute.stripe_dispute_id)
+    taken = _net(operations)
     shares = dict(zip(taken, part.split(list(taken.values())), strict=True))
     latest = operations[-1]
     before = latest.arguments.get(_GIVEN, {})

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from services.pages import Page, PageRequest
     from services.viewer import Viewer
 
-_OPEN: Final = """
-SELECT * FROM disputes WHERE payment_id = $1 AND status IN ('NEEDS_RESPONSE', 'UNDER_REVIEW') ORDER BY id LIMIT 1
-"""
 _LOCK: Final = """
 SELECT p.*, host.external_id AS host_external_id, pg_current_xact_id()::text::bigint AS xid
 FROM payments p LEFT JOIN users host ON host.id = p.host_id
@@ -43,15 +40,6 @@ class LockedDispute:
     dispute: Dispute
     payment: Payment
     xid: int
-
-
-async def open_dispute(connection: AnyConnection, payment_id: UUID) -> Dispute | None:
-    """A dispute of a payment for which the bank holds the money until it decides: nothing is refunded meanwhile.
-
-    An inquiry is none: a refund is what ends it best ("Inquiries").
-    """
-    record = await connection.fetchrow(_OPEN, payment_id)
-    return None if record is None else from_record(Dispute, record)
 
 
 async def lock_dispute(connection: AnyConnection, viewer: Viewer, dispute_id: UUID) -> LockedDispute:

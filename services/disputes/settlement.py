@@ -20,9 +20,9 @@ from models.sets import insert_rows, update_rows
 from services.changes import ChangeSet
 from services.dispute_requests import retrieve_dispute
 from services.disputes.facts import DisputeFacts
-from services.disputes.funds import Funds, Posted, bearers_of
+from services.disputes.funds import Borne, Funds, Posted, bearers_of
 from services.disputes.history import record_change, snapshot
-from services.disputes.hosts import give_again, take_back
+from services.disputes.hosts import give_again, take_back, taken_of
 from services.errors import OperationInProgress, StripeUnavailable
 from services.ledger import LedgerBatch
 from services.operations import finish, record_answers
@@ -149,29 +149,32 @@ class _Settling:
     ) -> None:
         facts, now = self._facts, self._services.clock()
         posted = await Posted.read(connection, facts.id)
-        given = Money(posted.given, facts.amount.currency)
+        currency = facts.amount.currency
+        # Of what has been done before the ledger and the operations are believed, not the row, which they restore.
+        hosts = Money(sum((await taken_of(connection, facts.id)).values()), currency)
+        borne = Borne(Money(posted.given, currency), Money(posted.fee, currency), hosts)
         funds = Funds(payment, facts, posted, self._ledger, now)
         held = funds.withdraw()
         _take_over(dispute, facts, held, now)
         funds.give(held)
         records = await connection.fetch("SELECT * FROM refunds WHERE payment_id = $1", payment.id)
         refunds = [from_record(Refund, record) for record in records]
-        fee, host = bearers_of(payment, dispute, refunds, others, held, given)
+        fee, host = bearers_of(payment, dispute, refunds, others, held=held, before=borne)
         funds.give_up_fee(fee)
         dispute.fee_minor = fee.minor
-        await self._charge_hosts(connection, payment, dispute, host)
+        dispute.host_minor = await self._charge_hosts(connection, payment, dispute, hosts, host)
 
     async def _charge_hosts(
-        self, connection: AnyConnection, payment: Payment, dispute: Dispute, due: Money
-    ) -> None:
-        """Let the hosts bear so much of it: take the difference back, or give it again."""
-        more = due - Money(dispute.host_minor, due.currency)
+        self, connection: AnyConnection, payment: Payment, dispute: Dispute, taken: Money, due: Money
+    ) -> int:
+        """Let the hosts bear so much of it: take the difference back, or give it again; what they bear then."""
+        more = due - taken
         if payment.charge_model in {ChargeModel.DIRECT, ChargeModel.PLATFORM}:
-            dispute.host_minor = due.minor
-        elif more.minor < 0:
+            return due.minor
+        if more.minor < 0:
             await give_again(connection, payment, dispute, -more, self._ledger, self._services.clock())
-            dispute.host_minor = due.minor
-        elif more:
+            return due.minor
+        if more:
             try:
                 async with connection.transaction():
                     self.begun = await take_back(self._services, connection, payment, dispute, more)
@@ -179,8 +182,8 @@ class _Settling:
                 if self._ends is not None:
                     raise
                 self.waits = True
-            if self.begun is not None:
-                dispute.host_minor += sum(taken_by_allocation(self.begun.claimed.operation).values())
+        begun = {} if self.begun is None else taken_by_allocation(self.begun.claimed.operation)
+        return taken.minor + sum(begun.values())
 
     async def _write(
         self,

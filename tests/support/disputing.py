@@ -97,6 +97,6 @@ class Disputing:
                 f"/v1/disputes/{one.stripe_dispute_id}", account=payment.stripe_account or None
             )
             assert (one.status.value.lower(), one.amount.wire) == (theirs["status"], theirs["amount"])
-            taken = -sum(movement["amount"] for movement in theirs["balance_transactions"])
-            if theirs["balance_transactions"][:1] and theirs["balance_transactions"][0]["currency"] == theirs["currency"]:
-                assert one.withdrawn_minor == max(0, taken)
+            movements = theirs["balance_transactions"]
+            if {movement["currency"] for movement in movements} <= {theirs["currency"]}:
+                assert one.withdrawn_minor == -sum(movement["amount"] for movement in movements)

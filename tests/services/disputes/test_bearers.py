@@ -1,7 +1,8 @@
-"""Who bears a lost dispute: several hosts, hosts abroad, hosts who were paid out, and payments that no host has part in."""
+"""Who bears a lost dispute: several hosts, hosts abroad, hosts who were paid out, the platform where there is none."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from models.operations import Operation, OperationStatus
 from models.transfers import TransferStatus
 from services.disputes.hosts import SETTLE_LOST
 from services.disputes.settlement import settle_dispute
-from services.errors import StripeUnavailable
+from services.stripe_gateway import StripeError
 from tests.support.billing import Subscriber
 from tests.support.crashes import Boundary, Crash, Trap, Trouble, trapped
 from tests.support.disputing import Disputing
@@ -206,10 +207,8 @@ async def test_a_process_may_end_anywhere_on_the_way_to_what_is_borne(
     async with trapped(shop.services, trap, shop.sandbox) as services:
         trap.arm(Trouble.crash(boundary, calls))
         trap.begin(settles=True)
-        try:
+        with suppress(Crash):
             await settle_dispute(services, payment, dispute.stripe_dispute_id, actor="stripe:evt_test")
-        except Crash:
-            pass
         trap.arm(None)
     await disputing.hear(payment)
     await shop.recover()
@@ -242,9 +241,8 @@ async def test_stripe_being_away_changes_nothing_and_the_event_comes_again(dispu
     dispute = await disputing.disputed(payment)
     await disputing.decide_unheard(dispute, "lost")
     await shop.sandbox.faults(reset_before=1)
-    with pytest.raises(Exception, match="not answered|no answer|no connection") as failure:
+    with pytest.raises(StripeError):
         await settle_dispute(shop.services, payment, dispute.stripe_dispute_id, actor="stripe:evt_test")
-    assert not isinstance(failure.value, StripeUnavailable)
     await shop.sandbox.heal()
     assert (await disputing.now(dispute)).version == dispute.version
     await disputing.hear(payment)

@@ -11,6 +11,7 @@ import pytest
 from models.disputes import DisputeStatus
 from models.events import Event
 from models.payments import Payment, PaymentStatus
+from services.disputes.settlement import settle_dispute
 from services.errors import StripeUnavailable
 
 if TYPE_CHECKING:
@@ -194,4 +195,24 @@ async def test_a_dispute_that_comes_before_its_payment_is_known_settles_that_fir
     await shop.deliver([event for event in events if event["type"].startswith("charge.dispute")])
     await shop.recover()
     assert (await shop.now(payment)).disputed_minor == 2000
+    await disputing.check(payment)
+
+
+@pytest.mark.parametrize(
+    "damage", ["DELETE FROM disputes", "UPDATE disputes SET status = 'WON', host_minor = 7, fee_minor = 0"]
+)
+async def test_a_row_that_was_damaged_is_restored_without_moving_money(
+    disputing: Disputing, shop: Shop, damage: str
+) -> None:
+    payment = await shop.paid()
+    dispute = await disputing.decide(await disputing.disputed(payment), "lost")
+    pots = await disputing.pots(payment)
+    await shop.services.database.pool.execute(damage)
+    await settle_dispute(shop.services, payment, dispute.stripe_dispute_id, actor="system:test")
+    again = await disputing.known(dispute.stripe_dispute_id)
+    assert (again.status, again.fee_minor, again.host_minor) == (DisputeStatus.LOST, 200, 1800)
+    assert await disputing.pots(payment) == pots
+    assert len(await disputing.reversals(payment)) == 1
+    await disputing.check(payment)
+    await disputing.decide(again, "won")
     await disputing.check(payment)
