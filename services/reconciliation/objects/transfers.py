@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from services.reconciliation.sides import Difference
     from services.stripe_requests import StripeRequest
 
+_AMOUNT: Final = "amount"
 _REVERSED: Final = "amount taken back"
 _SENT: Final = """
 SELECT t.id, t.payment_id, t.stripe_transfer_id, t.amount_minor, t.currency, (
@@ -105,7 +106,7 @@ class Transfers(ObjectKind):
         """What was sent and taken back, in the currency of the transfer."""
         amount = Money.from_wire(body["amount"], body["currency"])
         taken = Money.from_wire(body["amount_reversed"], body["currency"])
-        return Side(None, {"amount": amount, _REVERSED: taken, POSTED: amount})
+        return Side(None, {_AMOUNT: amount, _REVERSED: taken, POSTED: amount})
 
     async def here(self, connection: AnyConnection, account: str, ids: Sequence[str]) -> dict[str, Side]:
         """From the transfers' rows, and from what is known of destination charges."""
@@ -115,7 +116,7 @@ class Transfers(ObjectKind):
             same = record["currency"] == record["payment_currency"]
             amounts = _amounts(record) if same else {}
             if not same and record["amount_minor"] is not None:
-                amounts = {"amount": Money(record["amount_minor"], record["currency"])}
+                amounts = {_AMOUNT: Money(record["amount_minor"], record["currency"])}
             found[record["stripe_transfer_id"]] = Side(None, amounts, frozenset({record["payment_id"]}))
         for record in await connection.fetch(_SENT, list(ids)):
             subjects = frozenset({record["id"], record["payment_id"]})
@@ -138,7 +139,7 @@ class Transfers(ObjectKind):
             return A_PERSON_HAS_TO_LOOK
         if not known:
             return Remedy(None, "It is of no payment that is known here: a person has to tell what it was for.")
-        if _REVERSED in difference.labels:
+        if _REVERSED in difference.labels and _AMOUNT not in difference.labels:
             words = (
                 "Where a refund of it drifts as well, repair that: this goes with it. Else a person has to tell what it"
                 " was taken back for."
@@ -167,7 +168,7 @@ class Transfers(ObjectKind):
 def _amounts(record: Mapping[str, Any]) -> dict[str, Money | None]:
     currency, posted = record["currency"], record["posted_minor"]
     return {
-        "amount": Money(record["amount_minor"], currency),
+        _AMOUNT: Money(record["amount_minor"], currency),
         _REVERSED: Money(record["reversed_minor"], currency),
         POSTED: None if posted is None else Money(posted, currency),
     }

@@ -72,9 +72,13 @@ class Books:
     async def drifts(self) -> list[Drift]:
         """Those of a new run, in a fixed order."""
         run = await self.reconcile()
-        found = await Drift.filter(run_id=run.id).order_by("object_type", "kind", "stripe_id")
+        found = await self.found(run)
         assert run.checked - run.matched == len({(drift.object_type, drift.stripe_id) for drift in found})
         return found
+
+    async def found(self, run: ReconciliationRun) -> list[Drift]:
+        """Those of a run, in a fixed order."""
+        return await Drift.filter(run_id=run.id).order_by("object_type", "kind", "stripe_id")
 
     async def agree(self) -> int:
         """That nothing drifts, and how much was compared."""
