@@ -15,6 +15,7 @@ from tests.support.rows import (
     add_account,
     add_activity,
     add_allocation,
+    add_dispute,
     add_dunning,
     add_invoice,
     add_method,
@@ -203,6 +204,9 @@ REFUSED = {
     "payouts_status_is_known": payout("po_1", "LOST"),
     "payouts_have_their_account": payout("po_1", "PAID", account="acct_1"),
     "payouts_under_way_are_at_stripe": payout(None, "IN_TRANSIT"),
+    "payments_disputes_are_not_negative": "UPDATE payments SET disputed_minor = -1",
+    "disputes_amounts_are_not_negative": "UPDATE disputes SET withdrawn_minor = -1",
+    "disputes_status_is_known": "UPDATE disputes SET status = 'FORGOTTEN'",
     "audit_seals_are_numbered": two_seals(number="1"),
     "audit_seals_have_one_successor": two_seals(previous_hash="sha256('one')"),
     "audit_seals_end_apart": two_seals(first_position="0", last_position="9"),
@@ -271,6 +275,7 @@ async def ids(db: asyncpg.Connection[Any]) -> dict[str, Any]:
     subscription = await add_subscription(db, guest, await add_plan(db))
     invoice = await add_invoice(db, subscription)
     await add_dunning(db, invoice)
+    await add_dispute(db, made)
     return {
         "transaction": transaction, "host": host.id, "guest": guest.id, "activity": activity.id, "rsvp": rsvp.id,
         "invoice": invoice.id,
@@ -311,6 +316,7 @@ async def test_every_check_and_every_unique_key_of_the_database_has_its_refusal_
         ("users", "external_id"), ("users", "stripe_customer_id"), ("activities", "external_id"),
         ("connect_accounts", "stripe_account_id"), ("payments", "stripe_payment_intent_id"), ("payments", "rsvp_id"),
         ("payment_attempts", "stripe_charge_id"), ("payouts", "stripe_payout_id"), ("refunds", "stripe_refund_id"),
+        ("disputes", "stripe_dispute_id"), ("fraud_warnings", "stripe_warning_id"),
         ("stream_epochs", "epoch"), ("sweep_watermarks", "account"),
         ("webhook_events", "stripe_event_id,account,stripe_created_at"),
         ("operation_steps", "operation_id,step,attempt"),

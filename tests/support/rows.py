@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 from models.activities import Activity
 from models.base import new_id
 from models.connect_accounts import ConnectAccount, ConnectAccountType
+from models.disputes import Dispute, DisputeStatus
 from models.dunning import Dunning
 from models.invoices import Invoice, InvoiceStatus
 from models.operations import Operation
@@ -193,6 +194,20 @@ async def add_payout(connection: AnyConnection, account: ConnectAccount | None, 
     payout = Payout(**{**given, **values})
     await insert_rows(connection, Payout, [payout])
     return payout
+
+
+async def add_dispute(connection: AnyConnection, payment: Payment, **values: Any) -> Dispute:
+    """A dispute of all of a payment that waits for an answer for a week."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    given: dict[str, Any] = {
+        "id": new_id(), "payment_id": payment.id, "stripe_dispute_id": _unique("du"),
+        "stripe_charge_id": payment.stripe_charge_id, "status": DisputeStatus.NEEDS_RESPONSE, "reason": "fraudulent",
+        "amount_minor": payment.amount_minor, "currency": payment.currency, "withdrawn_minor": payment.amount_minor,
+        "evidence_due_by": now + timedelta(days=7), "stripe_created_at": now,
+    }  # fmt: skip
+    dispute = Dispute(**{**given, **values})
+    await insert_rows(connection, Dispute, [dispute])
+    return dispute
 
 
 async def add_operation(connection: AnyConnection, *, subject_id: UUID | None = None, **values: Any) -> Operation:
