@@ -19,7 +19,7 @@ from commands.audit import audit
 from commands.ledger import ledger
 from commands.operations import operations
 from commands.reach import RefusedError, command_settings, connect, database_url, reach, run
-from commands.reconciliation import reconcile_billing
+from commands.reconciliation import reconcile, reconcile_billing
 from demo.people import DemoError
 from demo.walk import run_demo
 from resolvers.api import export_schema
@@ -36,6 +36,7 @@ app = typer.Typer(help="Operate Paydesk.", no_args_is_help=True, pretty_exceptio
 app.add_typer(ledger, name="ledger")
 app.add_typer(audit, name="audit")
 app.add_typer(operations, name="operations")
+app.command()(reconcile)
 app.command("reconcile-billing")(reconcile_billing)
 
 SCHEMA = Path("schema.graphql")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
@@ -19,6 +20,7 @@ from settings import Settings, load_settings, variable_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine
+    from datetime import datetime
 
     from rich.console import Console
 
@@ -85,6 +87,11 @@ def database_url(settings: Settings) -> str:
     if url is None:
         raise RefusedError("Set DATABASE_URL.")
     return url.get_secret_value()
+
+
+def in_utc(at: datetime | None) -> datetime | None:
+    """A time that an operator gave, which is UTC where it does not say."""
+    return at.replace(tzinfo=UTC) if at is not None and at.tzinfo is None else at
 
 
 def progress_bar(console: Console) -> Progress:

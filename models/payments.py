@@ -83,6 +83,15 @@ class PaymentAdvice(StrEnum):
     CHECK_PAYMENTS = "CHECK_PAYMENTS"
 
 
+class SettlementStatus(StrEnum):
+    """How far the money of a captured payment has come."""
+
+    CAPTURED = "CAPTURED"
+    SETTLED = "SETTLED"
+    IN_PAYOUT = "IN_PAYOUT"
+    AT_BANK = "AT_BANK"
+
+
 class ChargeModel(StrEnum):
     """How a charge reaches its hosts ("Understand how charges work in a Connect integration")."""
 

@@ -9,7 +9,7 @@ from models.disputes import DisputeStatus, EvidenceFileField
 from models.invoices import CreditNoteStatus, InvoiceStatus
 from models.ledger import LedgerPlace
 from models.merkle import ProofSide
-from models.payments import PaymentAdvice, PaymentStatus
+from models.payments import PaymentAdvice, PaymentStatus, SettlementStatus
 from models.payouts import PayoutInterval, PayoutStatus, Weekday
 from models.plans import PlanInterval
 from models.reconciliations import DriftKind, DriftRepair
@@ -22,10 +22,11 @@ from schema.described import expose
 from settings import DunningEnd
 
 __all__ = [
-    "BillingSubscriptionStatus", "CancellationOutcome", "CancellationStatus", "ConnectAccountType", "CreditNoteStatus",
-    "DisputeStatus", "DriftKind", "DriftRepair", "DunningEnd", "EvidenceFileField", "InvoiceStatus", "LedgerPlace",
-    "PaymentAdvice", "PaymentStatus", "PayoutInterval", "PayoutStatus", "PayoutTiming", "PlanInterval", "ProofSide",
-    "RefundReason", "RefundStatus", "RequirementUrgency", "RsvpStatus", "TransferHold", "WebhookEventStatus", "Weekday",
+    "BillingSubscriptionStatus", "CancellationOutcome", "CancellationStatus", "ConnectAccountType",
+    "CreditNoteStatus", "DisputeStatus", "DriftKind", "DriftRepair", "DunningEnd", "EvidenceFileField",
+    "InvoiceStatus", "LedgerPlace", "PaymentAdvice", "PaymentStatus", "PayoutInterval", "PayoutStatus",
+    "PayoutTiming", "PlanInterval", "ProofSide", "RefundReason", "RefundStatus", "RequirementUrgency", "RsvpStatus",
+    "SettlementStatus", "TransferHold", "WebhookEventStatus", "Weekday",
 ]  # fmt: skip
 
 expose(
@@ -209,4 +210,11 @@ expose(
     REFUSED="Stripe refused to send it. It is tried again: see `releaseAt`.",
     UNDER_WAY="It is being sent.",
     HELD_BACK="It is not sent by itself: a person took it back at Stripe, or it is too little for any transfer.",
+)
+expose(
+    SettlementStatus,
+    CAPTURED="It was taken from the guest; it cannot be used yet.",
+    SETTLED="It is in the balance at Stripe of those whose it is, and can be paid out.",
+    IN_PAYOUT="It is on its way to the bank.",
+    AT_BANK="It was paid out.",
 )

@@ -12,7 +12,7 @@ from models.payments import Payment as PaymentRow
 from schema import activities, disputes, invoices, payment_changes, refunds, rsvps, subscriptions
 from schema.context import Info
 from schema.described import field, object_type
-from schema.enums import PaymentStatus
+from schema.enums import PaymentStatus, SettlementStatus
 from schema.ids import global_id
 from schema.ledger import LedgerMovement
 from schema.money import Money
@@ -216,6 +216,14 @@ class Payment(Node):
         """Every change, its creation first: the same rows that the subscriptions carry."""
         page = await info.context.loaders.histories.load((EventSubject.PAYMENT, self.row.id, first, after))
         return payment_changes.PaymentStatusChangeConnection.of_changes(page)
+
+    @field
+    async def settlement_status(self, info: Info) -> SettlementStatus | None:
+        """How far the money has come to those whose it is, the hosts where they have a part; null until it is captured.
+
+        What is in a payout is known of Stripe's automatic payouts alone.
+        """
+        return await info.context.loaders.settlement_statuses.load(self.row.id)
 
     @field
     async def movements(self, info: Info) -> list[LedgerMovement]:

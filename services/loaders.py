@@ -18,7 +18,7 @@ from models.connect_accounts import ConnectAccount
 from models.disputes import Dispute, EvidenceFile, FraudWarning
 from models.invoices import CreditNote, Invoice, InvoiceLine
 from models.payment_methods import SavedPaymentMethod
-from models.payments import Payment, PaymentAttempt
+from models.payments import Payment, PaymentAttempt, SettlementStatus
 from models.payouts import Payout
 from models.plans import Plan, PlanPrice
 from models.refunds import Refund
@@ -34,6 +34,7 @@ from services.errors import DomainError, Unauthenticated
 from services.history import histories
 from services.movements import Movement, movements_of
 from services.payment_methods.reading import attached_methods
+from services.payments.settlement_status import settlement_statuses
 from services.payouts.reading import payments_inside
 from services.transfers.debts import Debt, debts_of
 from services.transfers.reading import HostShare, host_shares
@@ -149,6 +150,11 @@ class Loaders:
     def attempts(self) -> DataLoader[UUID, list[PaymentAttempt]]:
         """By the id of the payment: its charges, the oldest first."""
         return self._several(PaymentAttempt, "payment_id", order="stripe_created_at, id")
+
+    @cached_property
+    def settlement_statuses(self) -> DataLoader[UUID, SettlementStatus | None]:
+        """By the id of the payment; none until it is captured."""
+        return _loader(self._settlement_statuses)
 
     @cached_property
     def movements(self) -> DataLoader[UUID, list[Movement]]:
@@ -383,6 +389,10 @@ class Loaders:
     async def _unexplained(self, payment_ids: list[UUID]) -> list[list[Money]]:
         found = await unexplained_of(self._services, payment_ids)
         return [found.get(id_, []) for id_ in payment_ids]
+
+    async def _settlement_statuses(self, payment_ids: list[UUID]) -> list[SettlementStatus | None]:
+        found = await settlement_statuses(self._services, payment_ids)
+        return [found.get(id_) for id_ in payment_ids]
 
     async def _movements(self, payment_ids: list[UUID]) -> list[list[Movement]]:
         movements = await movements_of(self._services, payment_ids)
