@@ -116,7 +116,8 @@ CREATE UNIQUE INDEX reconciliation_runs_one_at_a_time ON reconciliation_runs ((t
 CREATE INDEX drifts_run ON drifts (run_id, id);
 CREATE INDEX activity_cancellation_items_listed ON activity_cancellation_items (cancellation_id, id);
 CREATE INDEX activity_cancellation_items_due ON activity_cancellation_items (cancellation_id, id) WHERE outcome = 'PENDING';
-CREATE INDEX activity_cancellation_items_failed ON activity_cancellation_items (cancellation_id, id) WHERE outcome = 'FAILED';
+CREATE INDEX activity_cancellation_items_unpaid ON activity_cancellation_items (cancellation_id, id)
+    WHERE outcome IN ('FAILED', 'NOTHING_TO_REFUND');
 CREATE INDEX refunds_given_up ON refunds (updated_at) WHERE status IN ('FAILED', 'CANCELED');
 CREATE INDEX activity_cancellations_running ON activity_cancellations (id) WHERE status = 'RUNNING';
 """

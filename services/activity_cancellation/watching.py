@@ -28,11 +28,14 @@ UPDATE activity_cancellation_items i SET outcome = 'FAILED', error = v.error, up
 FROM unnest($1::uuid[], $2::text[]) AS v(id, error)
 WHERE i.id = v.id AND i.outcome IN ('REFUNDED', 'NOTHING_TO_REFUND') RETURNING i.cancellation_id
 """
-# One that could not even be begun, as of a payment that was disputed, is tried again when its payment changes.
+# One that could not even be begun, as of a payment that was disputed, is tried again when its payment changes; so is
+# what was lost to a guest's bank and won back after all.
 _REOPEN: Final = """
 UPDATE activity_cancellation_items i SET outcome = 'PENDING', error = NULL, next_attempt_at = NULL, updated_at = now()
 FROM payments p
-WHERE i.outcome = 'FAILED' AND i.refund_id IS NULL AND p.id = i.payment_id AND p.updated_at > i.updated_at
+WHERE i.outcome IN ('FAILED', 'NOTHING_TO_REFUND') AND i.refund_id IS NULL AND p.id = i.payment_id
+    AND p.updated_at > i.updated_at
+    AND (i.outcome = 'FAILED' OR p.captured_minor - p.refunded_minor - p.refund_pending_minor - p.disputed_minor > 0)
 RETURNING i.cancellation_id
 """
 

@@ -141,6 +141,12 @@ async def test_a_guest_who_won_the_dispute_has_their_money(shop: Shop, off: Call
     ended = await off.finish()
     assert (ended.failed, await off.outcome(payment)) == (0, CancellationOutcome.NOTHING_TO_REFUND)
     assert await Refund.all().count() == 0
+    assert await off.watch() == 0
+
+    await decide(shop, payment, "WON", 0)  # which happens, though it was lost
+    assert await off.watch() == 1
+    assert (await off.finish()).failed == 0
+    assert await off.refunds_at_stripe(payment) == [2000]
 
 
 async def test_what_only_a_person_can_tell_is_a_failure_until_they_have(shop: Shop, off: CallingOff) -> None:
