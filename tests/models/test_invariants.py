@@ -56,6 +56,21 @@ def payout(stripe_id: str | None, status: str, *, account: str = "") -> str:
     )
 
 
+def reconciled(drifts: int = 0, **changed: str) -> str:
+    """The statement that writes a run of the reconciliation with so many drifts of one object."""
+    columns = {
+        "from_at": "now() - interval '1 day'", "to_at": "now()", "checked": "1", "matched": "1", "kind": "'MISSING_HERE'",
+        "repair": "NULL", **changed,
+    }  # fmt: skip
+    return (
+        "WITH r AS (INSERT INTO reconciliation_runs (id, from_at, to_at, requested_by, checked, matched, progress)"
+        f" VALUES (gen_random_uuid(), {columns['from_at']}, {columns['to_at']}, 'admin:anna', {columns['checked']},"
+        f" {columns['matched']}, '{{{{}}}}') RETURNING id) INSERT INTO drifts (id, run_id, kind, object_type, stripe_id,"
+        f" stripe_account, detail, repair) SELECT gen_random_uuid(), r.id, {columns['kind']}, 'charge', 'ch_1', '', '',"
+        f" {columns['repair']} FROM r, generate_series(1, {drifts})"
+    )
+
+
 def cancellation(outcome: str = "PENDING", items: int = 1, **changed: str) -> str:
     """The statement that cancels the activity, with so many items of one payment."""
     columns = {"status": "'RUNNING'", "total": "2", "done": "1", "failed": "0", "finished_at": "NULL", **changed}
@@ -65,6 +80,16 @@ def cancellation(outcome: str = "PENDING", items: int = 1, **changed: str) -> st
         f" {', '.join(columns.values())}) RETURNING id)"
         " INSERT INTO activity_cancellation_items (id, cancellation_id, payment_id, outcome, attempts)"
         f" SELECT gen_random_uuid(), c.id, p.id, '{outcome}', 0 FROM c, payments p, generate_series(1, {items})"
+    )
+
+
+def transfers(**changed: str) -> str:
+    """The statement that makes a transfer of an allocation."""
+    columns = {"amount_minor": "1", "covers_minor": "1", "status": "'PLANNED'", **changed}
+    return (
+        "INSERT INTO transfers (id, payment_id, allocation_id, operation_id, stripe_account_id, currency,"
+        f" {', '.join(columns)}) SELECT gen_random_uuid(), payment_id, id, gen_random_uuid(), 'acct_1', 'USD',"
+        f" {', '.join(columns.values())} FROM payment_allocations"
     )
 
 
@@ -101,6 +126,13 @@ REFUSED = {
     "payments_charge_model_is_known": "UPDATE payments SET charge_model = 'BARTER'",
     "payment_allocations_sent_is_within_amount":
         "UPDATE payment_allocations SET transferred_minor = amount_minor + 1",
+    "payment_allocations_share_is_a_share": "UPDATE payment_allocations SET share = 0",
+    "activities_end_after_they_start": "UPDATE activities SET ends_at = starts_at - interval '1 second'",
+    "payments_payout_timing_is_known": "UPDATE payments SET payout_timing = 'NEVER'",
+    "payments_that_are_released_later_are_separate": "UPDATE payments SET payout_timing = 'AFTER_ACTIVITY'",
+    "transfers_amounts_are_positive": transfers(amount_minor="0"),
+    "transfers_status_is_known": transfers(status="'LOST'"),
+    "transfers_that_are_paid_are_at_stripe": transfers(status="'PAID'"),
     "refunds_amount_is_positive": "UPDATE refunds SET amount_minor = 0, fee_minor = 0, host_minor = 0",
     "refunds_bearers_add_up": "UPDATE refunds SET fee_minor = 99",
     "refunds_take_no_less_than_nothing": "UPDATE refunds SET transfer_reversed_minor = -1",
@@ -213,6 +245,11 @@ REFUSED = {
     "audit_seals_begin_before_they_end": two_seals(first_position="9"),
     "audit_seals_keep_what_they_count": two_seals(count="2"),
     "audit_seals_hashes_are_whole": two_seals(root="''"),
+    "reconciliation_runs_period_is_in_order": reconciled(from_at="now()"),
+    "reconciliation_runs_match_what_they_check": reconciled(matched="2"),
+    "drifts_kind_is_known": reconciled(1, kind="'LOST'"),
+    "drifts_repair_is_known": reconciled(1, repair="'FORGET'"),
+    "drifts_are_found_once_a_run": reconciled(2),
     "activity_cancellations_status_is_known": cancellation(status="'LOST'"),
     "activity_cancellations_end_with_their_time": cancellation(status="'FINISHED'"),
     "activity_cancellations_counts_are_in_order": cancellation(failed="2"),
