@@ -59,15 +59,15 @@ def payout(stripe_id: str | None, status: str, *, account: str = "") -> str:
 def reconciled(drifts: int = 0, **changed: str) -> str:
     """The statement that writes a run of the reconciliation with so many drifts of one object."""
     columns = {
-        "from_at": "now() - interval '1 day'", "to_at": "now()", "checked": "1", "matched": "1", "kind": "'MISSING_HERE'",
-        "repair": "NULL", **changed,
+        "from_at": "now() - interval '1 day'", "to_at": "now()", "checked": "1", "matched": "1",
+        "kind": "'MISSING_HERE'", "repair": "NULL", **changed,
     }  # fmt: skip
     return (
         "WITH r AS (INSERT INTO reconciliation_runs (id, from_at, to_at, requested_by, checked, matched, progress)"
         f" VALUES (gen_random_uuid(), {columns['from_at']}, {columns['to_at']}, 'admin:anna', {columns['checked']},"
-        f" {columns['matched']}, '{{{{}}}}') RETURNING id) INSERT INTO drifts (id, run_id, kind, object_type, stripe_id,"
-        f" stripe_account, detail, repair) SELECT gen_random_uuid(), r.id, {columns['kind']}, 'charge', 'ch_1', '', '',"
-        f" {columns['repair']} FROM r, generate_series(1, {drifts})"
+        f" {columns['matched']}, '{{{{}}}}') RETURNING id) INSERT INTO drifts (id, run_id, kind, object_type,"
+        f" stripe_id, stripe_account, detail, repair) SELECT gen_random_uuid(), r.id, {columns['kind']}, 'charge',"
+        f" 'ch_1', '', '', {columns['repair']} FROM r, generate_series(1, {drifts})"
     )
 
 
