@@ -163,7 +163,7 @@ async def test_what_is_wrong_with_an_answer_is_said_by_its_field(api: Api, dispu
     given: dict[str, Any] = {"disputeId": id_of(dispute), "evidence": {}, "idempotencyKey": "k1"}
     wrong: list[tuple[dict[str, Any], str, list[str]]] = [
         ({"files": [file]}, "InvalidInput", ["input", "files", "0", "content"]),
-        ({"evidence": {"customerPurchaseIp": "x" * 20_001}}, "InvalidInput", ["input", "evidence", "customerPurchaseIp"]),
+        ({"evidence": {"serviceDate": "x" * 20_001}}, "InvalidInput", ["input", "evidence", "serviceDate"]),
         ({"disputeId": "nonsense"}, "NotFound", ["input", "disputeId"]),
         ({"disputeId": global_id("Dispute", new_id())}, "NotFound", ["input", "disputeId"]),
         ({"idempotencyKey": ""}, "InvalidInput", ["input", "idempotencyKey"]),
@@ -229,6 +229,7 @@ async def test_changes_are_followed_by_the_host_and_the_platform(
         )
         result = await anext(aiter(stream))  # type: ignore[arg-type]
         assert result.errors is None
+        assert result.data is not None
         change = result.data["disputeChanged"]
         assert (change["previousStatus"], change["dispute"]["id"]) == ("NEEDS_RESPONSE", id_of(dispute))
         await stream.aclose()  # type: ignore[union-attr]

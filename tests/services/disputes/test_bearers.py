@@ -13,9 +13,10 @@ from models.activities import PayoutTiming
 from models.connect_accounts import ConnectAccountType
 from models.disputes import DisputeStatus
 from models.operations import Operation, OperationStatus
-from models.transfers import TransferStatus
+from models.transfers import Transfer, TransferStatus
 from services.disputes.hosts import SETTLE_LOST
 from services.disputes.settlement import settle_dispute
+from services.errors import OperationInProgress
 from services.stripe_gateway import StripeError
 from tests.support.billing import Subscriber
 from tests.support.crashes import Boundary, Crash, Trap, Trouble, trapped
@@ -215,6 +216,39 @@ async def test_a_process_may_end_anywhere_on_the_way_to_what_is_borne(
     assert (await disputing.now(dispute)).status is DisputeStatus.LOST
     assert len(await disputing.reversals(payment)) == 2
     assert await hosts.sent_to(payment, shop.host, second) == [0, 0]
+    await disputing.check(payment)
+    await hosts.check_taken(payment)
+
+
+async def test_while_a_transfer_is_under_way_the_rest_is_settled_and_the_hosts_follow(
+    disputing: Disputing, shop: Shop, hosts: Hosts
+) -> None:
+    second = await hosts.add()
+    payment = await shop.paid(splits=shares((shop.host, "0.5"), (second, "0.5")))
+    dispute = await disputing.disputed(payment)
+    await disputing.decide_unheard(dispute, "lost")
+    [transfer, _] = await Transfer.filter(payment_id=payment.id).order_by("id")
+    pool = shop.services.database.pool
+    await pool.execute(
+        "UPDATE transfers SET status = 'PLANNED', stripe_transfer_id = NULL WHERE id = $1", transfer.id
+    )
+    await pool.execute(
+        "UPDATE payment_allocations SET transferred_minor = 0 WHERE id = $1", transfer.allocation_id
+    )
+    with pytest.raises(OperationInProgress):
+        await settle_dispute(shop.services, payment, dispute.stripe_dispute_id, actor="stripe:evt_test")
+    waiting = await disputing.now(dispute)
+    assert (waiting.status, waiting.fee_minor, waiting.host_minor) == (DisputeStatus.LOST, 200, 0)
+    assert await disputing.reversals(payment) == []
+    await pool.execute(
+        "UPDATE transfers SET status = 'PAID', stripe_transfer_id = $2 WHERE id = $1", transfer.id,
+        transfer.stripe_transfer_id,
+    )  # fmt: skip
+    await pool.execute(
+        "UPDATE payment_allocations SET transferred_minor = 900 WHERE id = $1", transfer.allocation_id
+    )
+    await disputing.hear(payment)
+    assert (await disputing.now(dispute)).host_minor == 1800
     await disputing.check(payment)
     await hosts.check_taken(payment)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ from services.errors import (
     StripeUnavailable,
 )
 from services.viewer import Role, Viewer
+from tests.support.crashes import Boundary, Crash, Trap, Trouble, trapped
 from tests.support.shop import SERVICE, as_user
 
 if TYPE_CHECKING:
@@ -224,6 +226,33 @@ async def test_an_answer_that_was_lost_is_found_again(shop: Shop, dispute: Dispu
     assert (theirs["status"], theirs["evidence_details"]["submission_count"]) == ("under_review", 1)
     assert theirs["evidence"]["customer_signature"] is not None
     assert (await Dispute.get(id=dispute.id)).status is DisputeStatus.UNDER_REVIEW
+    [kept] = await EvidenceFile.filter(dispute_id=dispute.id)
+    assert (kept.stripe_file_id, kept.content) == (theirs["evidence"]["customer_signature"], None)
+
+
+@pytest.mark.parametrize("boundary", list(Boundary))
+@pytest.mark.parametrize("calls", [0, 1])
+async def test_a_process_may_end_anywhere_on_the_way(
+    shop: Shop, dispute: Dispute, boundary: Boundary, calls: int
+) -> None:
+    trap = Trap()
+    key = str(uuid4())
+    async with trapped(shop.services, trap, shop.sandbox) as services:
+        trap.arm(Trouble.crash(boundary, calls))
+        trap.begin()
+        with suppress(Crash):
+            await submitted(
+                replace(shop, services=services), dispute, texts={"customer_name": "Ada"}, files=[a_file()],
+                idempotency_key=key,
+            )  # fmt: skip
+        trap.arm(None)
+    await shop.recover()
+    again = await submitted(
+        shop, dispute, texts={"customer_name": "Ada"}, files=[a_file()], idempotency_key=key
+    )
+    assert (again.error, again.dispute.status) == (None, DisputeStatus.UNDER_REVIEW)
+    theirs = await at_stripe(shop, dispute)
+    assert theirs["evidence_details"]["submission_count"] == 1
     [kept] = await EvidenceFile.filter(dispute_id=dispute.id)
     assert (kept.stripe_file_id, kept.content) == (theirs["evidence"]["customer_signature"], None)
 
