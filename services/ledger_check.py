@@ -25,6 +25,12 @@ class LedgerReport:
     transactions: int
     payments: int
     findings: list[Finding]
+    mirrored: int
+    """Of Stripe's balance transactions: those that are known, ..."""
+    waiting: int
+    """... of them, those that belong to nothing known here yet, ..."""
+    nobodys: int
+    """... and those that nobody here meant."""
     balances: list[tuple[str, str | None, str, int]]
     """Kind, owner's external id (None: the platform), currency, minor units."""
 
@@ -152,6 +158,43 @@ _RULES = {
         FROM held h FULL JOIN paid p ON p.currency = h.currency LEFT JOIN refunded r ON r.currency = p.currency
         WHERE coalesce(h.minor, 0) <> coalesce(p.minor, 0) - coalesce(r.minor, 0)
     """,
+    "Stripe's balance transactions are in the ledger, to the unit": """
+        WITH parts AS (
+            SELECT b.id, b.stripe_account, c.user_id AS owner, t.id AS transaction_id
+            FROM balance_transactions b LEFT JOIN connect_accounts c ON c.stripe_account_id = b.stripe_account
+            CROSS JOIN LATERAL (
+                SELECT b.settles_id AS id UNION SELECT b.fee_settles_id UNION SELECT o.id FROM ledger_transactions o
+                WHERE o.stripe_object_id = b.stripe_balance_transaction_id AND o.stripe_account = b.stripe_account
+                    AND starts_with(o.reference, 'balance:')
+            ) t
+            WHERE b.settles_id IS NOT NULL AND t.id IS NOT NULL
+        ), moved AS (
+            SELECT x.id, p.currency, sum(p.amount_minor)::bigint AS minor
+            FROM parts x JOIN ledger_postings p ON p.transaction_id = x.transaction_id
+            JOIN ledger_accounts a ON a.id = p.account_id
+            WHERE CASE x.stripe_account WHEN '' THEN
+                a.kind IN ('PLATFORM_BALANCE', 'APPLICATION_FEES', 'SUBSCRIPTION_INCOME', 'HOST_OWED')
+                ELSE a.kind = 'HOST_BALANCE' AND a.owner_id = x.owner END
+            GROUP BY x.id, p.currency
+        ), said AS (
+            SELECT id, currency, amount_minor - fee_minor AS minor FROM balance_transactions
+            WHERE settles_id IS NOT NULL
+        )
+        SELECT b.stripe_balance_transaction_id AS subject, coalesce(s.currency, m.currency) || ' '
+            || coalesce(m.minor, 0) || ' here, ' || coalesce(s.minor, 0) || ' at Stripe' AS detail
+        FROM said s FULL JOIN moved m ON m.id = s.id AND m.currency = s.currency
+        JOIN balance_transactions b ON b.id = coalesce(s.id, m.id)
+        WHERE coalesce(s.minor, 0) <> coalesce(m.minor, 0)
+    """,
+    "what Stripe moved in one currency is what was meant": """
+        SELECT b.stripe_balance_transaction_id AS subject, p.currency || ' ' || -sum(p.amount_minor) AS detail
+        FROM balance_transactions b JOIN ledger_transactions t
+            ON t.stripe_object_id = b.stripe_balance_transaction_id AND t.stripe_account = b.stripe_account
+        JOIN ledger_postings p ON p.transaction_id = t.id
+        JOIN ledger_accounts a ON a.id = p.account_id AND a.kind = 'ADJUSTMENTS'
+        WHERE b.settles_id IS NOT NULL AND b.settles_id IS DISTINCT FROM b.posting_id
+        GROUP BY b.stripe_balance_transaction_id, p.currency HAVING sum(p.amount_minor) <> 0
+    """,
     "seats taken are those held and confirmed": """
         SELECT a.id::text AS subject,
             a.seats_taken || ' taken, ' || coalesce(sum(r.quantity), 0) || ' by RSVPs' AS detail
@@ -166,6 +209,13 @@ FROM ledger_accounts a LEFT JOIN users u ON u.id = a.owner_id LEFT JOIN ledger_p
 GROUP BY a.id, a.kind, u.external_id, a.currency ORDER BY a.kind, u.external_id NULLS FIRST, a.currency
 """
 
+_MIRROR = """
+SELECT count(*) AS mirrored,
+    count(*) FILTER (WHERE settles_id IS NULL AND (amount_minor <> 0 OR fee_minor <> 0)) AS waiting,
+    count(*) FILTER (WHERE settles_id = posting_id) AS nobodys
+FROM balance_transactions
+"""
+
 
 async def check_ledger(connection: AnyConnection) -> LedgerReport:
     """Check every rule against one snapshot of the database."""
@@ -178,5 +228,6 @@ async def check_ledger(connection: AnyConnection) -> LedgerReport:
             transactions=await connection.fetchval("SELECT count(*) FROM ledger_transactions"),
             payments=await connection.fetchval("SELECT count(*) FROM payments"),
             findings=findings,
+            **dict(await connection.fetchrow(_MIRROR) or {}),
             balances=[tuple(record) for record in await connection.fetch(_BALANCES)],
         )

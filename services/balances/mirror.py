@@ -31,6 +31,7 @@ _OVERLAP: Final = timedelta(minutes=2)
 _BEGINNING: Final = datetime(2011, 1, 1, tzinfo=UTC)
 """Before the first account at Stripe: what the platform did before it used Paydesk is in its balance, too."""
 _WIDTH: Final = timedelta(hours=6)
+"""What of the platform's is listed before the watermark moves, to begin with."""
 _WIDTH_AT_LEAST: Final = timedelta(minutes=10)
 _WIDTH_AT_MOST: Final = timedelta(days=365)
 _MANY: Final = 50 * _PAGE
@@ -44,7 +45,7 @@ _ALL: Final = (
     "source_id", "related_id", "description", "stripe_created_at", "available_on", "payment_id", "settles_id",
     "fee_settles_id", "posting_id",
 )  # fmt: skip
-_SINCE: Final = "SELECT seen_until FROM balance_watermarks WHERE stripe_account = $1"
+_SINCE: Final = "SELECT seen_until, updated_at FROM balance_watermarks WHERE stripe_account = $1"
 _OPENED: Final = "SELECT created_at FROM connect_accounts WHERE stripe_account_id = $1"
 _MOVE: Final = """
 INSERT INTO balance_watermarks (id, stripe_account, seen_until, due_at) VALUES ($1, $2, $3, $4)
@@ -72,8 +73,8 @@ async def mirror_now(services: Services, account: str) -> int:
     """
     if not account:
         await mark_due(services)
-    start = await _since(services, account)
-    found, width = 0, _WIDTH
+    start, width = await _since(services, account)
+    found = 0
     while True:
         end = start + width
         last = end > services.clock()
@@ -170,17 +171,19 @@ async def _take_in(
     return len(new)
 
 
-async def _since(services: Services, account: str) -> datetime:
-    """Where to begin: a little before the watermark, or before anything can have happened."""
-    seen_until: datetime | None = await services.database.pool.fetchval(_SINCE, account)
-    if seen_until is not None:
-        return seen_until - _OVERLAP
-    if not account:
-        return _BEGINNING
-    opened: datetime | None = await services.database.pool.fetchval(_OPENED, account)
+async def _since(services: Services, account: str) -> tuple[datetime, timedelta]:
+    """Where to begin, and how much to list at once: a little before the watermark, or before anything has happened.
+
+    What was looked at and empty is listed in one piece with what comes after it, and so is all of a host's.
+    """
+    opened: datetime | None = await services.database.pool.fetchval(_OPENED, account) if account else _BEGINNING
     if opened is None:
         raise LookupError(f"{account} is nobody's here")
-    return opened - timedelta(days=1)
+    record = await services.database.pool.fetchrow(_SINCE, account)
+    if record is None or record["seen_until"] is None:
+        return opened - timedelta(days=1), _WIDTH_AT_MOST if account else _WIDTH
+    empty = max(record["updated_at"] - record["seen_until"], timedelta(0))
+    return record["seen_until"] - _OVERLAP, _WIDTH_AT_MOST if account else _WIDTH + empty
 
 
 async def _move(services: Services, account: str, seen_until: datetime) -> None:

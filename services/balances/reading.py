@@ -12,6 +12,7 @@ from models.money import Money
 from services.viewer import Role
 
 if TYPE_CHECKING:
+    from models.sets import AnyConnection
     from services.core import Services
     from services.viewer import Viewer
 
@@ -54,10 +55,15 @@ async def balances_at(services: Services, *, viewer: Viewer, as_of: datetime | N
     Raises: Forbidden.
     """
     viewer.require(Role.ADMIN)
-    at = (as_of or services.clock()).astimezone(UTC)
-    async with services.database.transaction() as connection:
-        # One snapshot for both: what is being added up meanwhile is counted once.
-        await connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    async with services.database.pool.acquire() as connection:
+        return await balances_in(connection, as_of or services.clock())
+
+
+async def balances_in(connection: AnyConnection, as_of: datetime) -> list[PotBalance]:
+    """As `balances_at`, for whoever has the database."""
+    at = as_of.astimezone(UTC)
+    # One snapshot for both: what is being added up meanwhile is counted once.
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
         through = await connection.fetchval(_THROUGH)
         records = await connection.fetch(_HELD, at.date(), at, through or UUID(int=0))
     return [

@@ -30,16 +30,19 @@ _BEGIN: Final = "INSERT INTO ledger_rollups (id, through_id) VALUES ($1, $2) ON 
 _NOTE: Final = "UPDATE ledger_rollups SET through_id = $2, updated_at = now() WHERE id = $1"
 
 
-async def add_up_days(services: Services) -> None:
+async def add_up_days(services: Services, *, settled_after: timedelta = _SETTLED_AFTER) -> None:
     """Add postings that are old enough to their days, each once; costs what was posted since the last time.
 
     Ids carry the time of posting, and a day is that of `occurred_at`: what is posted late still counts on its day.
+
+    Args:
+        settled_after: how old a posting's id has to be.
     """
     async with services.database.transaction() as connection:
         await connection.execute(_BEGIN, new_id(), UUID(int=0))
         record = await connection.fetchrow(_ROLLUP)
         now: datetime = await connection.fetchval("SELECT now()")
-        through = first_id_at(now - _SETTLED_AFTER)
+        through = first_id_at(now - settled_after)
         assert record is not None
         if through > record["through_id"]:
             await connection.execute(_ADD, record["through_id"], through)

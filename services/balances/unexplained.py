@@ -43,11 +43,13 @@ WITH effects AS (
     FROM balance_transactions b LEFT JOIN connect_accounts c ON c.stripe_account_id = b.stripe_account
     WHERE b.payment_id = ANY($1)
     UNION ALL
-    SELECT t.payment_id, p.currency, c.user_id, -p.amount_minor
-    FROM ledger_transactions t JOIN ledger_postings p ON p.transaction_id = t.id
+    SELECT b.payment_id, p.currency, c.user_id, -p.amount_minor
+    FROM balance_transactions b JOIN ledger_transactions t
+        ON t.stripe_object_id = b.stripe_balance_transaction_id AND t.stripe_account = b.stripe_account
+    JOIN ledger_postings p ON p.transaction_id = t.id
     JOIN ledger_accounts a ON a.id = p.account_id AND a.kind = 'ADJUSTMENTS'
-    LEFT JOIN connect_accounts c ON c.stripe_account_id = t.stripe_account
-    WHERE t.payment_id = ANY($1) AND t.kind = 'SETTLEMENT'
+    LEFT JOIN connect_accounts c ON c.stripe_account_id = b.stripe_account
+    WHERE b.payment_id = ANY($1) AND b.settles_id IS NOT NULL AND b.settles_id IS DISTINCT FROM b.posting_id
     UNION ALL
     SELECT e.payment_id, e.currency, e.owner, -e.minor FROM effects e
     WHERE EXISTS (
