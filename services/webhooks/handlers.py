@@ -28,6 +28,7 @@ from services.payments.events import charge_changed, payment_intent_changed
 from services.payouts.events import payout_changed
 from services.refunds.events import charge_refunded, refund_changed
 from services.subscriptions.events import schedule_changed, subscription_changed, trial_will_end
+from services.transfers.events import transfer_reversed
 
 if TYPE_CHECKING:
     from models.webhook_events import WebhookEvent
@@ -88,6 +89,7 @@ HANDLERS: Final[Mapping[str, Handler]] = MappingProxyType(
         "refund.created": Handler(refund_changed, _BOTH),
         "refund.updated": Handler(refund_changed, _BOTH),
         "refund.failed": Handler(refund_changed, _BOTH),
+        "transfer.reversed": Handler(transfer_reversed, _PLATFORM),
         "customer.subscription.created": Handler(subscription_changed, _PLATFORM),
         "customer.subscription.updated": Handler(subscription_changed, _PLATFORM),
         "customer.subscription.deleted": Handler(subscription_changed, _PLATFORM),

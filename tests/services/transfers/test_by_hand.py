@@ -1,0 +1,67 @@
+"""What a person takes back of a transfer in Stripe's dashboard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from models.transfers import Transfer, TransferHold, TransferReversal
+from services.transfers.reading import host_shares
+from tests.support.hosts import Hosts, shares
+from tests.support.shop import Shop
+
+if TYPE_CHECKING:
+    from models.payments import Payment
+    from services.core import Services
+    from tests.support.clock import Clock
+    from tests.support.sandbox import Sandbox
+
+
+async def reverse(shop: Shop, payment: Payment, hosts: Hosts, *minor: int) -> None:
+    """Take so much of the first host's transfer back, and hear of it twice."""
+    part = (await hosts.parts(payment))[0]
+    transfer = await Transfer.get(allocation_id=part.id)
+    for amount in minor:
+        await shop.sandbox.post(f"/v1/transfers/{transfer.stripe_transfer_id}/reversals", {"amount": amount})
+    events = await shop.sandbox.events_about(str(transfer.stripe_transfer_id))
+    reversed_ = [event for event in events if event["type"] == "transfer.reversed"]
+    assert len(reversed_) == len(minor)
+    await shop.deliver([*reversed_, *reversed_])
+
+
+async def test_the_platform_holds_it_for_the_host_and_does_not_send_it_by_itself(shop: Shop, hosts: Hosts) -> None:
+    other = await hosts.add()
+    payment = await shop.paid(splits=shares((shop.host, "0.5"), (other, "0.5")))
+    await reverse(shop, payment, hosts, 300, 100)
+    part = (await hosts.parts(payment))[0]
+    assert (part.transferred_minor, part.reversed_minor, part.owed_minor) == (900, 400, 400)
+    await hosts.work(hours=72)
+    assert await hosts.sent_to(payment, shop.host, other) == [500, 900]
+    share = (await host_shares(shop.services, [payment.id]))[payment.id][0]
+    assert (share.held, share.transferred, share.taken_minor) == (TransferHold.HELD_BACK, False, 0)
+    await hosts.check(payment)
+
+
+async def test_a_reversal_of_paydesk_is_not_taken_for_one_by_hand(shop: Shop, hosts: Hosts) -> None:
+    payment = await shop.paid(splits=shares((shop.host, "1")))
+    await shop.refund(payment, 1000)
+    transfer = await Transfer.get(payment_id=payment.id)
+    events = await shop.sandbox.events_about(str(transfer.stripe_transfer_id))
+    await shop.deliver([event for event in events if event["type"] == "transfer.reversed"])
+    assert await TransferReversal.filter(payment_id=payment.id).count() == 1
+    assert await hosts.owed(payment) == [0]
+    await shop.check()
+
+
+@pytest.mark.parametrize("minor", [(1,), (1, 2, 3), (4_000, 1)])
+async def test_in_another_currency_what_is_taken_in_parts_adds_up(
+    services: Services, sandbox: Sandbox, clock: Clock, minor: tuple[int, ...]
+) -> None:
+    shop = await Shop.open(services, sandbox, clock, currency="EUR", price_minor=9_999)
+    hosts = Hosts(shop)
+    payment = await shop.paid(splits=shares((shop.host, "1")))
+    await reverse(shop, payment, hosts, *minor)
+    rows = await TransferReversal.filter(payment_id=payment.id)
+    assert sum(row.amount_minor for row in rows) == sum(minor)
+    await hosts.check(payment)
