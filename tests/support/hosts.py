@@ -133,11 +133,12 @@ class Hosts:
         assert {row.status for row in rows} <= {TransferStatus.PAID, TransferStatus.REFUSED}
         if payment.charge_model is ChargeModel.SEPARATE:
             theirs = await self.shop.sandbox.every("/v1/transfers", {"transfer_group": str(payment.id)})
+            back = [one for its in theirs for one in await self._back(its["id"])]
             assert {
                 (row.stripe_reversal_id, row.stripe_transfer_id, row.amount.wire)
                 for row in rows
                 if row.status is TransferStatus.PAID and row.amount_minor
-            } == {(back["id"], back["transfer"], back["amount"]) for its in theirs for back in its["reversals"]["data"]}
+            } == {(one["id"], one["transfer"], one["amount"]) for one in back}
         await self._check_ledger(payment, parts)
         await self.shop.check()
 
@@ -173,6 +174,10 @@ class Hosts:
         for back in await TransferReversal.filter(payment_id=payment.id, status=TransferStatus.PAID):
             sent[by_id[back.allocation_id], back.currency] -= back.amount_minor
         assert held == {key: minor for key, minor in sent.items() if minor}
+
+    async def _back(self, transfer_id: str) -> list[dict[str, Any]]:
+        """What Stripe reversed of a transfer."""
+        return await self.shop.sandbox.every(f"/v1/transfers/{transfer_id}/reversals")
 
     async def _set_off(self, payment: Payment, part: PaymentAllocation) -> int:
         minor = await self.shop.services.database.pool.fetchval(
