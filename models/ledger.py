@@ -86,6 +86,7 @@ class LedgerTransactionKind(StrEnum):
     DISPUTE_WON = "DISPUTE_WON"
     DISPUTE_LOST = "DISPUTE_LOST"
     DEBT_RECOVERY = "DEBT_RECOVERY"
+    """What a host owed for one payment was set off against what another was to bring: nothing moves at Stripe."""
     PAYOUT = "PAYOUT"
     PAYOUT_PAID = "PAYOUT_PAID"
     PAYOUT_FAILED = "PAYOUT_FAILED"
