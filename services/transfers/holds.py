@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from models.sets import AnyConnection
     from settings import Settings
 
-_OPEN = ", ".join(f"'{status.value}'" for status in DisputeStatus if status.is_open)
+_OPEN: Final = ", ".join(f"'{status.value}'" for status in DisputeStatus if status.is_open)
 STATE: Final = f"""coalesce(a.ends_at, a.starts_at) AS over_at, a.canceled_at,
     EXISTS (SELECT FROM disputes d WHERE d.payment_id = p.id AND d.status IN ({_OPEN})) AS disputed"""
 """The columns of `State` in SQL, of a payment p and its activity a."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from services.core import Services
 
-_KNOWN = {TransferHold.ACTIVITY_NOT_OVER, TransferHold.REFUSED}
+_KNOWN = frozenset({TransferHold.ACTIVITY_NOT_OVER, TransferHold.REFUSED})
 """Of these it is known when they end."""
 
 
