@@ -64,7 +64,7 @@ async def test_a_run_that_is_broken_off_again_and_again_counts_everything_once(s
     now = shop.clock()
     run = await begin(shop.services, now - timedelta(days=1), now, requested_by="test")
     assert run is not None
-    broken = 0
+    broken, finished = 0, None
     for after in range(1, 60):
         try:
             finished = await reconcile(shop.through(Breaking(shop.services.stripe, after)).services)

@@ -21,7 +21,9 @@ class Listed:
     """A list at Stripe, by the seconds in which its objects were made."""
 
     def __init__(self, seconds: list[int]) -> None:
-        self.objects = [{"id": str(number), "created": second} for number, second in enumerate(sorted(seconds)[::-1])]
+        self.objects: list[dict[str, Any]] = [
+            {"id": str(number), "created": second} for number, second in enumerate(sorted(seconds)[::-1])
+        ]
 
     def listing(self, first: int, until: int) -> StripeRequest:
         return StripeRequest.build("get", "/v1/charges", {"first": first, "until": until})
