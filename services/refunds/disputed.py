@@ -21,7 +21,7 @@ FROM disputes WHERE payment_id = $1
 """
 _OPEN = "SELECT EXISTS (SELECT FROM disputes WHERE payment_id = $1 AND status = ANY($2))"
 # An inquiry withdraws nothing, and a refund is what ends it ("Inquiries").
-_UNDECIDED = [status.value for status in DisputeStatus if status.is_open and not status.is_inquiry]
+_UNDECIDED = tuple(status.value for status in DisputeStatus if status.is_open and not status.is_inquiry)
 
 
 @dataclass(frozen=True, slots=True)
