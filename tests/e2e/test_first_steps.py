@@ -39,7 +39,7 @@ async def test_the_demo_can_be_walked_again_and_leaves_nothing_that_is_offered_o
     for _ in range(2):
         said = StringIO()
         await run_demo(endpoints, Console(file=said, width=160))
-        assert re.findall("─ (.+) ─", said.getvalue()) == ["A payment", "A subscriber"]
+        assert re.findall("─ (.+) ─", said.getvalue()) == ["A payment", "The hosts' money", "A subscriber"]
     left = await system.ask("guest", "{ plans { id } viewer { paymentMethods { id } entitlements { feature } } }")
     assert left == {"plans": [], "viewer": {"paymentMethods": [], "entitlements": []}}
 
@@ -61,6 +61,8 @@ async def test_every_example_works_in_turn_with_the_ids_that_those_before_it_ans
             ids |= ids_in(answer)
             if example.name == "03-onboarding-link":
                 await onboard(system, person)
+            if example.name == "33-pay-disputed":
+                await disputed(people["host"])
         guest = people["guest"]
         await guest.until(lambda change: "payment" in change and change["status"] == "FAILED")
         await guest.until(lambda change: "payment" in change and change["status"] == "SUCCEEDED")
@@ -97,6 +99,16 @@ def codes_in(answer: dict[str, Any]) -> list[str]:
     """The errors of all of its mutations."""
     payloads = [payload for payload in answer.values() if isinstance(payload, dict)]
     return [error["code"] for payload in payloads for error in payload.get("errors", [])]
+
+
+async def disputed(host: Person) -> None:
+    """The guest's bank has disputed it, and Stripe's webhook has come in."""
+
+    async def there() -> bool:
+        found = await host.ask("{ disputes { edges { node { withdrawnAmount { minorUnits } } } } }")
+        return [int(edge["node"]["withdrawnAmount"]["minorUnits"]) for edge in found["disputes"]["edges"]] == [4500]
+
+    await eventually(there)
 
 
 async def onboard(system: System, host: Person) -> None:
