@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NewType
 
@@ -46,15 +46,19 @@ def parse_big_int(value: Any) -> BigInt:
 def parse_date_time(value: Any) -> datetime:
     """A time with its offset, in UTC.
 
-    Raises: ValueError.
+    Raises: ValueError; for the year 9999, too: something is to come after it, and its last microsecond is PostgreSQL's
+        infinity.
     """
-    problem = 'A DateTime is a string like "2030-06-01T18:00:00Z", with its offset.'
+    problem = 'A DateTime is a string like "2030-06-01T18:00:00Z", with its offset, and before the year 9999.'
     if not isinstance(value, str) or not _DATE_TIME.fullmatch(value):
         raise ValueError(problem)
     try:
-        return datetime.fromisoformat(value).astimezone(UTC)
+        parsed = datetime.fromisoformat(value).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError(problem) from None
+    if parsed.year == MAXYEAR:
+        raise ValueError(problem)
+    return parsed
 
 
 def _serialize_date_time(value: datetime) -> str:
