@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.stripe_requests import StripeRequest
 
 # Without it a balance transaction does not say what its source came of: a host's payment of which transfer.
-_EXPANSIONS = ["data.source"]
+_EXPANSIONS = ("data.source",)
 
 
 def list_balance_transactions(

@@ -88,6 +88,15 @@ class Metrics:
         self.billing_review_failed = Counter(
             "paydesk_billing_review_failed", "Subscriptions that could not be put right.", registry=registry
         )
+        self.job_failures = Counter("paydesk_job_failures", "Runs of a job that failed.", ["job"], registry=registry)
+        self.live_subscribers = Gauge("paydesk_live_subscribers", "Subscriptions followed now.", registry=registry)
+        self.live_delivered = Gauge(
+            "paydesk_live_delivered", "Changes handed to subscriptions since the start.", registry=registry
+        )
+        self._count_books(registry)
+
+    def _count_books(self, registry: CollectorRegistry) -> None:
+        """What is told of Stripe's books beside ours."""
         self.balance_mirrored = Counter(
             "paydesk_balance_transactions", "Balance transactions taken in from Stripe.", registry=registry
         )
@@ -103,11 +112,6 @@ class Metrics:
         )
         self.drifts = Counter(
             "paydesk_drifts", "Differences that reconciliations found.", ["object", "kind"], registry=registry
-        )
-        self.job_failures = Counter("paydesk_job_failures", "Runs of a job that failed.", ["job"], registry=registry)
-        self.live_subscribers = Gauge("paydesk_live_subscribers", "Subscriptions followed now.", registry=registry)
-        self.live_delivered = Gauge(
-            "paydesk_live_delivered", "Changes handed to subscriptions since the start.", registry=registry
         )
 
     def stripe_call(self, resource: str, outcome: str, seconds: float) -> None:

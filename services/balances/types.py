@@ -101,7 +101,7 @@ RULES: Final[dict[str, TypeRule]] = {
     "transfer_failure": _OTHER,
 }
 
-WAITING: Final = sorted(type_ for type_, rule in RULES.items() if rule.waits)
+WAITING: Final = (*(type_ for type_, rule in RULES.items() if rule.waits),)
 
 
 def rule_of(type_: str) -> TypeRule:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # A balance transaction may come long after what it is about ("automatic_async").
 _PATIENCE: Final = timedelta(hours=1)
-_AT_STRIPE: Final = [kind.value for kind in LedgerAccountKind if place_of(kind) is not LedgerPlace.ELSEWHERE]
+_AT_STRIPE: Final = (*(kind.value for kind in LedgerAccountKind if place_of(kind) is not LedgerPlace.ELSEWHERE),)
 
 # In turn: every currency that it moved in; what moved at Stripe for a cause that is not known here; what moved there
 # beyond what was meant, in one currency; and what was posted here and has not moved there, though it was looked since.
