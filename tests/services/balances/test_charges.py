@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from models.money import Money
+from services.payments.actions import capture_payment
+from tests.support.billing import Subscriber
 from tests.support.books import assert_books_agree, here, mirror_all
-from tests.support.shop import Shop, pool_fetch
+from tests.support.shop import Shop, as_user, pool_fetch
 
 if TYPE_CHECKING:
     from services.core import Services
@@ -91,3 +94,29 @@ async def test_refunds_of_the_dashboard_agree_whatever_they_take_back(shop: Shop
     await shop.deliver_all(payment)
     await assert_books_agree(shop.services, shop.sandbox)
     await shop.check()
+
+
+async def test_what_is_captured_in_part_is_what_moves(shop: Shop) -> None:
+    payment = await shop.paid(capture_later=True)
+    assert await mirror_all(shop.services) == 0
+    await capture_payment(
+        shop.services, viewer=as_user(shop.host), payment_id=payment.id, amount=Money(1234, "USD"),
+        idempotency_key="capture",
+    )  # fmt: skip
+    await assert_books_agree(shop.services, shop.sandbox)
+    await shop.check()
+
+
+async def test_an_invoice_is_the_platform_s_and_what_is_given_back_of_it_too(
+    services: Services, sandbox: Sandbox, clock: Clock
+) -> None:
+    subscriber = await Subscriber.begin(services, sandbox, clock)
+    row = await subscriber.subscribe(await subscriber.plan())
+    await subscriber.deliver()
+    await assert_books_agree(services, sandbox)
+    [payment] = await subscriber.payments()
+    await sandbox.post("/v1/refunds", {"payment_intent": payment.stripe_payment_intent_id, "amount": 400})
+    await subscriber.deliver()
+    await assert_books_agree(services, sandbox)
+    assert (row.user_id, await subscriber.balance("SUBSCRIPTION_INCOME")) == (subscriber.user.id, 600)
+    await subscriber.check()
