@@ -22,6 +22,7 @@ _AT_STRIPE: Final = (*(kind.value for kind in LedgerAccountKind if place_of(kind
 
 # In turn: every currency that it moved in; what moved at Stripe for a cause that is not known here; what moved there
 # beyond what was meant, in one currency; and what was posted here and has not moved there, though it was looked since.
+# What moves nothing but a fee of Stripe's is its own cause, as that of a dispute that was prevented, which comes back.
 _UNEXPLAINED: Final = """
 WITH effects AS (
     SELECT t.payment_id, t.id, t.created_at, CASE a.kind WHEN 'HOST_BALANCE' THEN a.owner_id END AS owner, p.currency,
@@ -38,7 +39,7 @@ WITH effects AS (
 ), parts AS (
     SELECT payment_id, currency, owner, 0 AS minor FROM effects
     UNION ALL
-    SELECT b.payment_id, b.currency, c.user_id, CASE WHEN b.type = ANY($3)
+    SELECT b.payment_id, b.currency, c.user_id, CASE WHEN b.amount_minor <> 0 AND b.type = ANY($3)
         AND (b.settles_id IS NULL OR b.settles_id = b.posting_id) THEN b.amount_minor - b.fee_minor ELSE 0 END
     FROM balance_transactions b LEFT JOIN connect_accounts c ON c.stripe_account_id = b.stripe_account
     WHERE b.payment_id = ANY($1)

@@ -13,6 +13,7 @@ from services.balances.unexplained import unexplained_of
 from services.ledger import PLATFORM, REFUNDS, LedgerBatch
 from services.movements import movements_of
 from tests.support.books import assert_books_agree, mirror_all
+from tests.support.disputing import Disputing
 from tests.support.payouts import Earner
 
 if TYPE_CHECKING:
@@ -98,6 +99,17 @@ async def test_a_payout_that_comes_back_is_part_of_the_story(shop: Shop) -> None
     assert sorted(one.cause.partition(":")[0] for one in movements if one.account == f"bank:{host}") == [
         "payout_failed", "payout_paid",
     ]  # fmt: skip
+
+
+async def test_a_fee_that_stripe_gives_back_is_explained_by_itself(shop: Shop) -> None:
+    payment = await shop.paid()
+    disputing = Disputing(shop)
+    dispute = await disputing.disputed(payment)
+    await mirror_all(shop.services)
+    await disputing.decide(dispute, "prevented")
+    await assert_books_agree(shop.services, shop.sandbox)
+    assert holds(await story(shop, payment), "stripe_fees") == 88
+    assert await unexplained(shop, payment) == {"USD": 0}
 
 
 async def test_what_is_said_here_and_did_not_move_at_stripe_is_unexplained_once_it_was_looked_for(shop: Shop) -> None:
