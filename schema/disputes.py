@@ -21,6 +21,7 @@ from schema.ids import global_id
 from schema.money import Money
 from schema.nodes import Node
 from schema.pages import After, Connection, First
+from services.disputes.reading import visible_texts
 from services.live import LiveChange
 
 if TYPE_CHECKING:
@@ -111,16 +112,18 @@ class Dispute(Node):
         return payments.Payment.of(await info.context.loaders.payments.load(self.row.payment_id))
 
     @field
-    def evidence(self) -> list[DisputeText]:
-        """The texts that Stripe has, staged or handed in."""
+    def evidence(self, info: Info) -> list[DisputeText]:
+        """The texts that Stripe has, staged or handed in; of the guest's address hosts see no more than elsewhere."""
         files = {one.value for one in EvidenceFileField}
-        return [DisputeText(name=name, text=text) for name, text in self.row.evidence.items() if name not in files]
+        texts = visible_texts(info.context.require_viewer(), self.row.evidence)
+        return [DisputeText(name=name, text=text) for name, text in texts.items() if name not in files]
 
     @field
     async def gathered_evidence(self, info: Info) -> list[DisputeText]:
         """What Paydesk knows itself, and hands in beside what was given: whatever Stripe has already stays."""
         gathered = await info.context.loaders.gathered_evidence.load(self.row.id)
-        return [DisputeText(name=name, text=text) for name, text in gathered.items()]
+        texts = visible_texts(info.context.require_viewer(), gathered)
+        return [DisputeText(name=name, text=text) for name, text in texts.items()]
 
     @field
     async def files(self, info: Info) -> list[EvidenceFile]:

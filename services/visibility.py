@@ -70,10 +70,15 @@ _SEEN_BY_ADMINS_ALONE: Final = frozenset({AuditEntry, WebhookEvent, Reconciliati
 
 
 def visible_email(viewer: Viewer | None, user: User) -> str:
-    """The address for the person itself, service and admin; for others `g…@example.com`."""
+    """The address for the person itself, service and admin; for others as `masked_email` has it."""
     if viewer is not None and (viewer.sees_everything or viewer.external_id == user.external_id):
         return user.email
-    name, _, domain = user.email.rpartition("@")
+    return masked_email(user.email)
+
+
+def masked_email(email: str) -> str:
+    """What others see of an address: `g…@example.com`."""
+    name, _, domain = email.rpartition("@")
     return f"{name[:1]}…@{domain}"
 
 

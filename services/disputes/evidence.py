@@ -51,11 +51,12 @@ _REFUNDS: Final = """
 SELECT payment_id, amount_minor, currency, created_at, stripe_refund_id FROM refunds
 WHERE payment_id = ANY($1) AND status = 'SUCCEEDED' ORDER BY id
 """
-# For one who says that they paid twice: the other payment, and what it was for.
+# For one who says that they paid twice: the other payment to the same host, who is shown it, and what it was for.
 _OTHER: Final = """
 SELECT DISTINCT ON (p.id) p.id, o.stripe_charge_id, o.created_at, o.captured_minor, o.currency, a.title FROM payments p
 JOIN payments o ON o.payer_id = p.payer_id AND o.id <> p.id AND o.captured_minor > o.refunded_minor
-    AND o.stripe_account = p.stripe_account AND o.stripe_charge_id IS NOT NULL
+    AND o.host_id IS NOT DISTINCT FROM p.host_id AND o.stripe_account = p.stripe_account
+    AND o.stripe_charge_id IS NOT NULL
 LEFT JOIN activities a ON a.id = o.activity_id
 WHERE p.id = ANY($1)
 ORDER BY p.id, o.activity_id IS NOT DISTINCT FROM p.activity_id DESC,

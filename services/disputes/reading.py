@@ -9,9 +9,10 @@ from models.base import from_record
 from models.disputes import Dispute
 from models.payments import Payment
 from services.errors import NotFound
+from services.visibility import masked_email
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     from models.disputes import DisputeStatus
@@ -25,6 +26,7 @@ SELECT p.*, host.external_id AS host_external_id, pg_current_xact_id()::text::bi
 FROM payments p LEFT JOIN users host ON host.id = p.host_id
 WHERE p.id = (SELECT payment_id FROM disputes WHERE id = $1) FOR NO KEY UPDATE OF p
 """
+_EMAIL: Final = "customer_email_address"
 # Those that wait for an answer first, the most pressing of them at the top; then the newest.
 _PLACE: Final = (
     "CASE WHEN {0}.status LIKE '%NEEDS_RESPONSE' THEN coalesce({0}.evidence_due_by, '9999-01-01Z') ELSE 'infinity' END",
@@ -52,6 +54,13 @@ async def lock_dispute(connection: AnyConnection, viewer: Viewer, dispute_id: UU
         raise NotFound("There is no such dispute.", path=["input", "disputeId"])
     found: Any = await connection.fetchrow("SELECT * FROM disputes WHERE id = $1", dispute_id)
     return LockedDispute(from_record(Dispute, found), from_record(Payment, record), record["xid"])
+
+
+def visible_texts(viewer: Viewer, texts: Mapping[str, str]) -> dict[str, str]:
+    """Texts of the evidence, for whoever may see the dispute: hosts see a guest's address as they do elsewhere."""
+    if viewer.sees_everything:
+        return dict(texts)
+    return {name: masked_email(text) if name == _EMAIL else text for name, text in texts.items()}
 
 
 async def list_disputes(

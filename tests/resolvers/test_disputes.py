@@ -88,6 +88,18 @@ async def test_a_dispute_says_everything_about_itself(
     }  # fmt: skip
 
 
+async def test_hosts_see_of_the_guests_address_what_they_see_elsewhere(
+    api: Api, market: Market, connection: AnyConnection
+) -> None:
+    dispute = await add_dispute(connection, market.payment, evidence={"customer_email_address": market.guest.email})
+    name, _, domain = market.guest.email.partition("@")
+    for viewer, address in ((user("henriette"), f"{name[0]}…@{domain}"), (SERVICE, market.guest.email)):
+        found = (await api.data(WHOLE, viewer, id=id_of(dispute)))["node"]
+        for said in ("evidence", "gatheredEvidence"):
+            assert {"name": "customer_email_address", "text": address} in found[said]
+            assert viewer is SERVICE or market.guest.email not in str(found[said])
+
+
 async def test_the_host_and_the_platform_see_disputes_and_the_guest_does_not(
     api: Api, market: Market, dispute: Dispute, connection: AnyConnection
 ) -> None:

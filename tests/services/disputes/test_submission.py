@@ -13,6 +13,7 @@ import pytest
 
 from models.disputes import Dispute, DisputeStatus, EvidenceFile, EvidenceFileField
 from models.operations import Operation
+from models.payments import Payment
 from services.disputes.evidence import TEXT_MAX
 from services.disputes.files import FileInput
 from services.disputes.notes import add_dispute_note
@@ -270,3 +271,11 @@ async def test_one_who_says_they_paid_twice_is_told_of_the_other_payment(disputi
     evidence = (await at_stripe(shop, dispute))["evidence"]
     assert evidence["duplicate_charge_id"] == other.stripe_charge_id
     assert "“Wine tasting”" in evidence["duplicate_charge_explanation"]
+
+
+async def test_a_host_is_not_told_what_the_guest_paid_to_others(disputing: Disputing, shop: Shop) -> None:
+    other, payment = await shop.paid(), await shop.paid()
+    await Payment.filter(id=other.id).update(host_id=shop.guest.id)
+    await submitted(shop, await disputing.disputed(payment, reason="duplicate"))
+    dispute = await Dispute.get(payment_id=payment.id)
+    assert not {"duplicate_charge_id", "duplicate_charge_explanation"} & dispute.evidence.keys()
