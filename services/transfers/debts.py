@@ -8,7 +8,7 @@ payment in the same currency pays it: as though it were sent there, and given ba
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from models.base import from_record, new_id
 from models.ledger import LedgerTransactionKind
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
-
-    from asyncpg import Pool
 
     from models.sets import AnyConnection
     from services.core import Services
@@ -50,10 +48,15 @@ FROM (SELECT a.id, a.host_id, a.currency, a.payment_id, {MINOR} AS minor, {SINCE
     AND a.host_id = ANY($1)) d
 WHERE d.minor > 0 GROUP BY d.host_id, d.currency ORDER BY d.host_id, d.currency
 """
+DEBTS_AT_ONCE: Final = 50
+"""Debts that are locked together: a host whose activity was called off can have thousands."""
 _DEBTORS: Final = f"""
-SELECT DISTINCT a.payment_id {INDEBTED} AND (a.host_id, a.currency) IN (
-    SELECT c.host_id, c.currency FROM payment_allocations c
-    WHERE c.payment_id = $1 AND c.owed_minor > 0 AND c.release_at <= $2)
+SELECT DISTINCT payment_id FROM (
+    SELECT a.payment_id {INDEBTED} AND {MINOR} > 0 AND (a.host_id, a.currency) IN (
+        SELECT c.host_id, c.currency FROM payment_allocations c
+        WHERE c.payment_id = $1 AND c.owed_minor > 0 AND c.release_at <= $2)
+    ORDER BY a.id LIMIT $3
+) oldest
 """
 _LOCK: Final = "SELECT p.* FROM payments p WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE"
 
@@ -93,31 +96,32 @@ async def debts_of(services: Services, host_ids: Sequence[UUID]) -> list[Debt]:
     ]
 
 
-async def set_off(services: Services, payment_id: UUID) -> None:
-    """Pay what hosts owe out of what of this payment is due to them now, if anything is."""
+async def set_off(services: Services, payment_id: UUID, *, at_once: int = DEBTS_AT_ONCE) -> None:
+    """Pay what hosts owe out of what of this payment is due to them now, if anything is, some debts at a time."""
     if not services.settings.recover_debts:
         return
     now = services.clock()
-    debtors = await debtors_of(services.database.pool, payment_id, now)
-    if not debtors:
-        return
-    async with services.database.transaction() as connection:
-        locked = await lock_parts(connection, [payment_id, *debtors])
-        creditor = locked.pop(payment_id)
-        state = await state_of(connection, payment_id)
-        if held(creditor.payment, state, services.settings, now) is not None:
-            return
-        due = [part for part in creditor.parts if part.allocation.release_at and part.allocation.release_at <= now]
-        ledger = LedgerBatch()
-        pay_debts(creditor.payment, due, list(locked.values()), ledger, now)
-        for parts in (creditor, *locked.values()):
-            await parts.write(connection)
-        await ledger.write(connection)
+    while debtors := await _debtors_of(services, payment_id, now, at_once):
+        async with services.database.transaction() as connection:
+            locked = await lock_parts(connection, [payment_id, *debtors])
+            creditor = locked.pop(payment_id)
+            state = await state_of(connection, payment_id)
+            if held(creditor.payment, state, services.settings, now) is not None:
+                return
+            due = [part for part in creditor.parts if part.allocation.release_at and part.allocation.release_at <= now]
+            ledger = LedgerBatch()
+            pay_debts(creditor.payment, due, list(locked.values()), ledger, now)
+            if not ledger.transactions:  # somebody else has paid them meanwhile
+                return
+            for parts in (creditor, *locked.values()):
+                await parts.write(connection)
+            await ledger.write(connection)
 
 
-async def debtors_of(pool: Pool[Any] | AnyConnection, payment_id: UUID, now: datetime) -> list[UUID]:
-    """The payments for which hosts owe who are due something of this payment, in the same currency."""
-    return [record["payment_id"] for record in await pool.fetch(_DEBTORS, payment_id, now)]
+async def _debtors_of(services: Services, payment_id: UUID, now: datetime, limit: int) -> list[UUID]:
+    """The payments of the oldest debts of hosts who are due something of this payment, in the same currency."""
+    records = await services.database.pool.fetch(_DEBTORS, payment_id, now, limit)
+    return [record["payment_id"] for record in records]
 
 
 async def lock_parts(connection: AnyConnection, payment_ids: Sequence[UUID]) -> dict[UUID, HostParts]:

@@ -20,7 +20,7 @@ from services.ledger import LedgerBatch
 from services.operations import Answers, Intent, PlannedAtReserve, PlannedStep, finish, record_answers, reserve
 from services.stripe_gateway import Priority, StripeError
 from services.stripe_requests import retrieve_balance
-from services.transfers.debts import INDEBTED, MINOR, SINCE, lock_parts, pay_debts
+from services.transfers.debts import DEBTS_AT_ONCE, INDEBTED, MINOR, SINCE, lock_parts, pay_debts, set_off
 from services.transfers.parts import HostParts
 from services.transfers.take_back import find_reversal, plan_reversals, settle_take_back, steps_of
 
@@ -53,7 +53,11 @@ AND p.charge_model IN ('SEPARATE', 'DESTINATION')
 AND NOT EXISTS (SELECT FROM operations o WHERE o.caller = $4 AND o.idempotency_key = a.id::text)
 ORDER BY a.id LIMIT $5
 """
-_DEBTORS: Final = f"SELECT DISTINCT a.payment_id {INDEBTED} AND a.host_id = $1 AND a.currency = $2"
+_DEBTORS: Final = f"""
+SELECT DISTINCT payment_id FROM (
+    SELECT a.payment_id {INDEBTED} AND {MINOR} > 0 AND a.host_id = $1 AND a.currency = $2 ORDER BY a.id LIMIT $3
+) oldest
+"""
 _OWED_NOW: Final = f"SELECT coalesce(sum({MINOR}), 0)::bigint {INDEBTED} AND a.host_id = $1 AND a.currency = $2"
 
 
@@ -94,6 +98,7 @@ async def _recover_from(services: Services, debt: Mapping[str, Any]) -> int:
             if left <= 0:
                 break
             await _try(services, host_id, record)
+            await set_off(services, record["payment_id"])  # what is beyond the debts that were locked with it
             tried += 1
             left = await services.database.pool.fetchval(_OWED_NOW, host_id, currency)
     except (OperationInProgress, StripeUnavailable, StripeError) as error:
@@ -157,7 +162,8 @@ class RecoverDebt(PlannedAtReserve):
         host_id, currency = operation.arguments["host_id"], operation.arguments["currency"]
         now, ledger = services.clock(), LedgerBatch()
         async with services.database.transaction() as connection:
-            debtors = [record["payment_id"] for record in await connection.fetch(_DEBTORS, host_id, currency)]
+            records = await connection.fetch(_DEBTORS, host_id, currency, DEBTS_AT_ONCE)
+            debtors = [record["payment_id"] for record in records]
             payment_id = UUID(operation.arguments["payment_id"])
             locked = await lock_parts(connection, [payment_id, *debtors])
             await settle_take_back(connection, locked[payment_id].payment, answers, operation, ledger)

@@ -14,7 +14,7 @@ from models.operations import Operation
 from models.payments import Payment
 from models.transfers import Transfer, TransferReversal, TransferStatus
 from services.disputes.settlement import settle_dispute
-from services.transfers.debts import debts_of
+from services.transfers.debts import debts_of, set_off
 from services.transfers.recovery import RECOVER, recover_all
 from tests.services.refunds.test_separate_refunds import add_protected, pay_out, pots, shared, taken
 from tests.support.crashes import Boundary, Crash, Trap, Trouble, trapped
@@ -141,6 +141,23 @@ async def test_a_debt_waits_for_what_is_due_and_takes_no_other_hosts_money(shop:
     assert await hosts.sent_to(later, shop.host, host) == [900, 450]
     assert await owing(shop.services, host) == 0
     await hosts.check_taken(payment)
+
+
+async def test_many_debts_are_paid_some_at_a_time_the_oldest_first(shop: Shop, hosts: Hosts) -> None:
+    host = await add_protected(shop)
+    payments = [await shared(shop, host) for _ in range(3)]
+    await pay_out(shop, hosts, host, 2700)
+    for payment in payments:
+        await shop.refund(payment, 1000)
+    await Activity.filter(id=shop.activity.id).update(payout_timing=PayoutTiming.AFTER_ACTIVITY)
+    later = await shared(shop, host)
+    shop.clock.forward(hours=24 * 30)
+    await set_off(shop.services, later.id, at_once=1)
+    assert [(await taken(payment))[1] for payment in payments] == [(900, 450, 0), (900, 450, 0), (900, 0, -450)]
+    assert await owing(shop.services, host) == 450
+    assert (await hosts.owed(later))[1] == 0
+    for payment in (*payments, later):
+        await hosts.check_taken(payment)
 
 
 async def test_a_refund_that_fails_after_all_takes_the_debt_away(shop: Shop, hosts: Hosts) -> None:
