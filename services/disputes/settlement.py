@@ -29,6 +29,7 @@ from services.operations import finish, record_answers
 from services.payments import history as payment_history
 from services.stripe_gateway import Priority
 from services.transfers.take_back import taken_by_allocation
+from services.transfers.times import look_at_payment
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -205,6 +206,8 @@ class _Settling:
         if payment_history.snapshot(payment) != payment_before:
             payment_history.record_change(changes, payment, "payment.disputed", payment_before)
             await update_rows(connection, Payment, [payment], ("disputed_minor", "version", "position"))
+        if not dispute.status.is_open:
+            await look_at_payment(connection, payment.id, self._services.clock())
         await self._ledger.write(connection)
         await changes.write(connection)
 

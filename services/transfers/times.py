@@ -61,6 +61,11 @@ async def look_at_host(connection: AnyConnection, settings: Settings, host_id: U
     await connection.execute(_LOOK_AT, [record["id"] for record in records], now)
 
 
+async def look_at_payment(connection: AnyConnection, payment_id: UUID, now: datetime) -> None:
+    """Look now at what waits of a locked payment, since what kept it has ended."""
+    await connection.execute(_LOOK_AT, [payment_id], now)
+
+
 async def look_at_activity(connection: AnyConnection, activity_id: UUID, at: datetime) -> None:
     """Look at that time at what hosts are owed of a locked activity, since it is over at another time."""
     records = await connection.fetch(_PAYMENTS_OF_ACTIVITY, activity_id)

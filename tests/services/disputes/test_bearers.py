@@ -89,7 +89,7 @@ async def test_what_is_held_is_sent_once_the_dispute_is_won(shop: Shop) -> None:
     dispute = await disputing.disputed(payment)
     await hosts.work(hours=24 * 9)
     await disputing.decide(dispute, "won")
-    await hosts.work(hours=24 * 9)
+    await hosts.work()
     assert await hosts.sent_to(payment, later.host) == [1800]
     await disputing.check(payment)
 
