@@ -46,23 +46,6 @@ class Person:
             raise DemoError("; ".join(error["message"] for error in answer["errors"]))
         return dict(answer["data"])
 
-    async def polled(
-        self, document: str, holds: Callable[[dict[str, Any]], Any], **variables: Any
-    ) -> dict[str, Any]:
-        """As `ask`, again and again until this holds of the answer.
-
-        Raises: DemoError after 30 seconds.
-        """
-        try:
-            async with asyncio.timeout(WAIT_S):
-                answer = await self.ask(document, **variables)
-                while not holds(answer):
-                    await asyncio.sleep(0.25)
-                    answer = await self.ask(document, **variables)
-        except TimeoutError:
-            raise DemoError(f"{self.name} waited {WAIT_S:.0f} s for an answer that did not come") from None
-        return answer
-
     async def act(self, document: str, **variables: Any) -> dict[str, Any]:
         """Run a document's only mutation, to its payload.
 
