@@ -13,7 +13,7 @@ from models.money import Money, rounded_share
 from models.payments import ChargeModel, Payment, PaymentAllocation
 from models.sets import from_joined, joined_columns
 from services.connect.calls import call_stripe
-from services.errors import NotFound
+from services.errors import InvalidState, NotFound
 from services.fees import refund_parts
 from services.refunds.disputed import Lost
 from services.stripe_requests import StripeRequest
@@ -267,7 +267,12 @@ async def _balance_at_stripe(services: Services, account: str | None) -> dict[st
     if account == "":  # a host who has not opened one yet has nothing there
         return {}
     request = StripeRequest.build("get", "/v1/balance", stripe_account=account)
-    return await call_stripe(services, request, "Stripe refused to tell the balance.")
+    try:
+        return await call_stripe(services, request, "Stripe refused to tell the balance.")
+    except InvalidState:
+        if account is None:
+            raise
+        return {}  # the host has cut the platform off: nothing there can be counted on
 
 
 def _in(body: Mapping[str, Any], kind: str, code: str) -> Money:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from models.activity_cancellations import ActivityCancellationItem, CancellationOutcome
+from models.base import new_id, new_row
+from models.sets import insert_rows
 from services.activity_cancellation.deciding import came_back
 from services.activity_cancellation.progress import note_progress
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from services.core import Services
 
 _ACTOR: Final = "service:system:cancellations"
@@ -15,13 +20,16 @@ _CAME_BACK_DAYS: Final = 30
 """How long ago a refund may have come back that this looks for; it looks every so many seconds."""
 
 # A refund can fail after it succeeded ("Handle failed refunds"): its guest is then one of those without their money.
+# One who had it back before the activity was canceled has no item yet.
 _CAME_BACK: Final = """
-SELECT DISTINCT ON (i.id) i.id, i.cancellation_id, r.failure_reason FROM refunds r
-JOIN activity_cancellation_items i ON i.payment_id = r.payment_id AND i.outcome IN ('REFUNDED', 'NOTHING_TO_REFUND')
-JOIN payments p ON p.id = r.payment_id
+SELECT DISTINCT ON (p.id) i.id, c.id AS cancellation_id, p.id AS payment_id, r.id AS refund_id, r.failure_reason
+FROM refunds r JOIN payments p ON p.id = r.payment_id
+JOIN activity_cancellations c ON c.activity_id = p.activity_id
+LEFT JOIN activity_cancellation_items i ON i.payment_id = p.id
 WHERE r.status IN ('FAILED', 'CANCELED') AND r.updated_at > now() - make_interval(days => $1)
+    AND (i.id IS NULL OR i.outcome IN ('REFUNDED', 'NOTHING_TO_REFUND'))
     AND p.captured_minor - p.refunded_minor - p.refund_pending_minor - p.disputed_minor > 0
-ORDER BY i.id, r.id DESC
+ORDER BY p.id, r.id DESC
 """
 _NOTE_IT: Final = """
 UPDATE activity_cancellation_items i SET outcome = 'FAILED', error = v.error, updated_at = now()
@@ -50,11 +58,27 @@ async def watch_canceled(services: Services) -> int:
     """
     pool = services.database.pool
     returned = await pool.fetch(_CAME_BACK, _CAME_BACK_DAYS)
-    changed = []
-    if returned:
-        reasons = [came_back(record["failure_reason"]) for record in returned]
-        changed += await pool.fetch(_NOTE_IT, [record["id"] for record in returned], reasons)
+    noted = [record for record in returned if record["id"] is not None]
+    changed = await _add(services, [record for record in returned if record["id"] is None])
+    if noted:
+        reasons = [came_back(record["failure_reason"]) for record in noted]
+        changed += await pool.fetch(_NOTE_IT, [record["id"] for record in noted], reasons)
     changed += await pool.fetch(_REOPEN)
     for id_ in sorted({record["cancellation_id"] for record in changed}):
         await note_progress(services, id_, actor=_ACTOR)
     return len(changed)
+
+
+async def _add(services: Services, returned: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Make items of payments that needed none when their activity was canceled."""
+    items = [
+        new_row(
+            ActivityCancellationItem,
+            id=new_id(), cancellation_id=record["cancellation_id"], payment_id=record["payment_id"],
+            outcome=CancellationOutcome.FAILED, refund_id=record["refund_id"],
+            error=came_back(record["failure_reason"]),
+        )
+        for record in returned
+    ]  # fmt: skip
+    conflict = "ON CONFLICT DO NOTHING RETURNING cancellation_id"
+    return list(await insert_rows(services.database.pool, ActivityCancellationItem, items, conflict=conflict))

@@ -111,6 +111,25 @@ async def test_a_refund_that_comes_back_is_a_failure_from_then_on(shop: Shop, of
     await shop.check()
 
 
+async def test_a_refund_of_before_that_comes_back_is_a_failure_too(shop: Shop, off: CallingOff) -> None:
+    payment = await shop.paid()
+    refund = await shop.refund(payment)
+    assert (await off.begin()).total == 0
+    await shop.sandbox.act(f"refunds/{refund.stripe_refund_id}/fail", failure_reason="expired_or_canceled_card")
+    await shop.deliver_all(payment)
+
+    assert await off.watch() == 1
+    now = await off.now()
+    assert (now.status, now.total, now.done, now.failed) == (CancellationStatus.FINISHED, 1, 1, 1)
+    assert "expired_or_canceled_card" in str((await off.item(payment)).error)
+    assert await off.watch() == 0
+
+    await off.retry()
+    assert (await off.finish()).failed == 0
+    assert await off.refunds_at_stripe(payment) == [2000]
+    await shop.check()
+
+
 async def test_a_disputed_payment_is_a_failure_until_the_dispute_is_won(shop: Shop, off: CallingOff) -> None:
     payment = await shop.paid()
     await dispute(shop, payment)

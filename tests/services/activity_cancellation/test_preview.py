@@ -82,6 +82,16 @@ async def test_the_platform_s_balance_is_asked_of_stripe(shop: Shop, off: Callin
     assert platform.missing == max(platform.gives - platform.available, usd(0))
 
 
+async def test_a_host_who_cut_the_platform_off_has_nothing_that_can_be_counted_on(
+    shop: Shop, off: CallingOff
+) -> None:
+    await shop.paid()
+    await shop.sandbox.act(f"accounts/{shop.account.stripe_account_id}/deauthorize")
+    preview = await off.preview()
+    _, host = preview.balances
+    assert (preview.payments_to_refund, host.gives, host.missing) == (1, usd(1800), usd(1800))
+
+
 async def test_another_currency_is_reckoned_in_that_of_the_balances(
     services: Services, sandbox: Sandbox, clock: Clock
 ) -> None:
