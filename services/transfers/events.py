@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
@@ -11,41 +11,59 @@ from models.ledger import LedgerTransactionKind
 from models.money import Money, rounded_share
 from models.payments import Payment
 from models.sets import insert_rows
-from models.transfers import Transfer, TransferReversal, TransferStatus
+from models.transfers import TransferReversal, TransferStatus
 from services.changes import ChangeSet
+from services.errors import OperationInProgress
 from services.ledger import LedgerBatch
 from services.payments.facts import id_of, instant
+from services.refunds.events import captured_payment_of
 from services.stripe_gateway import Priority
+from services.stripe_requests import retrieve_charge
 from services.transfer_requests import list_transfer_reversals
 from services.transfers.parts import HostParts
 from services.transfers.take_back import legs_of_reversal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from models.webhook_events import WebhookEvent
     from services.core import Services
 
 log = structlog.get_logger("transfers.events")
 
-_LOCK = "SELECT p.*, pg_current_xact_id()::text::bigint AS xid FROM payments p WHERE id = $1 FOR NO KEY UPDATE"
+_RETRY_AFTER_S: Final = 2
+_PAYMENT: Final = """
+SELECT payment_id FROM transfers WHERE stripe_transfer_id = $1
+UNION ALL SELECT payment_id FROM payment_allocations WHERE stripe_transfer_id = $1 LIMIT 1
+"""
+_UNDER_WAY: Final = """
+SELECT EXISTS (SELECT FROM operations o JOIN transfers t ON t.id = o.subject_id
+    WHERE o.caller = 'system:release' AND o.idempotency_key = $1 AND t.status = 'PLANNED')
+"""
+_LOCK: Final = "SELECT p.*, pg_current_xact_id()::text::bigint AS xid FROM payments p WHERE id = $1 FOR NO KEY UPDATE"
 
 
 async def transfer_reversed(services: Services, event: WebhookEvent) -> None:
-    """Take in what was taken back of a transfer in Stripe's dashboard.
+    """Take in what was taken back of a transfer in Stripe's dashboard, a destination charge's own included.
 
     The platform holds it for the host again, and does not send it by itself: somebody had a reason. What Paydesk
     reversed itself is settled by its operation, and what Stripe reversed for a refund by that refund.
+
+    Raises: OperationInProgress while the answer to our own transfer is still to come.
     """
-    transfer_id = event.payload["data"]["object"]["id"]
-    transfer = await Transfer.get_or_none(stripe_transfer_id=transfer_id)
-    if transfer is None:
+    transfer = event.payload["data"]["object"]
+    shown = transfer["reversals"]
+    if not shown["has_more"] and not any(_is_by_hand(made) for made in shown["data"]):
         return
-    request = list_transfer_reversals(transfer_id)
+    payment_id = await _payment_of(services, transfer, event)
+    if payment_id is None:
+        return
+    request = list_transfer_reversals(transfer["id"])
     reversals = [made async for made in services.stripe.list_all(request, priority=Priority.BACKGROUND)]
     by_hand = [made for made in reversed(reversals) if _is_by_hand(made)]
     if by_hand:
-        await _take_in(services, transfer, by_hand, event.actor)
+        await _take_in(services, payment_id, transfer["id"], by_hand, event.actor)
         services.live.wake()
 
 
@@ -54,28 +72,44 @@ def _is_by_hand(reversal: dict[str, Any]) -> bool:
     return ours is None and id_of(reversal.get("source_refund")) is None
 
 
+async def _payment_of(services: Services, transfer: dict[str, Any], event: WebhookEvent) -> UUID | None:
+    """The payment of a transfer, settled first where the event overtook that; None where it is none of ours."""
+    known: UUID | None = await services.database.pool.fetchval(_PAYMENT, transfer["id"])
+    if known is not None:
+        return known
+    ours = (transfer.get("metadata") or {}).get("transfer_id")
+    if ours is not None:
+        if await services.database.pool.fetchval(_UNDER_WAY, ours):
+            raise OperationInProgress(retry_after_seconds=_RETRY_AFTER_S)
+        return None
+    charge_id = id_of(transfer.get("source_transaction"))
+    if charge_id is None:
+        return None
+    charge = (await services.stripe.send(retrieve_charge(charge_id), priority=Priority.BACKGROUND)).body
+    await captured_payment_of(services, charge, event)
+    return await services.database.pool.fetchval(_PAYMENT, transfer["id"])  # type: ignore[no-any-return]
+
+
 async def _take_in(
-    services: Services, transfer: Transfer, reversals: Sequence[dict[str, Any]], actor: str
+    services: Services, payment_id: UUID, transfer_id: str, reversals: Sequence[dict[str, Any]], actor: str
 ) -> None:
     async with services.database.transaction() as connection:
-        record = (await connection.fetch(_LOCK, transfer.payment_id))[0]
+        record = (await connection.fetch(_LOCK, payment_id))[0]
         parts = await HostParts.read(connection, from_record(Payment, record))
-        part = parts.part(transfer.allocation_id)
+        part = next(part for part in parts.parts if parts.source(part, transfer_id))
         known = {row.stripe_reversal_id for row in part.reversals}
         changes, ledger, rows = ChangeSet(actor, record["xid"]), LedgerBatch(), []
         for made in reversals:
-            if made["id"] in known:
+            source = parts.source(part, transfer_id)
+            if made["id"] in known or source is None:
                 continue
-            before = [row for row in part.reversals if row.transfer_id == transfer.id]
             amount = Money.from_wire(made["amount"], made["currency"])
-            until_now = sum(row.amount_minor for row in before) + amount.minor
-            covers = rounded_share(transfer.covers_minor, until_now, transfer.amount_minor)
+            until_now = rounded_share(source.brought, source.reversed + amount.minor, source.amount.minor)
             row = TransferReversal(
-                id=new_id(), payment_id=transfer.payment_id, allocation_id=transfer.allocation_id,
-                transfer_id=transfer.id, operation_id=transfer.operation_id, stripe_transfer_id=made["transfer"],
-                amount_minor=amount.minor, currency=amount.currency,
-                covers_minor=max(0, covers - sum(other.covers_minor for other in before)),
-                status=TransferStatus.PAID, stripe_reversal_id=made["id"],
+                id=new_id(), payment_id=payment_id, allocation_id=part.allocation.id, transfer_id=source.transfer_id,
+                operation_id=new_id(), stripe_transfer_id=transfer_id, amount_minor=amount.minor,
+                currency=amount.currency, covers_minor=max(0, until_now - source.taken), status=TransferStatus.PAID,
+                stripe_reversal_id=made["id"],
             )  # fmt: skip
             part.reversals.append(row)
             rows.append(row)
@@ -98,4 +132,4 @@ async def _take_in(
         await parts.write(connection)
         await ledger.write(connection)
         await changes.write(connection)
-    log.info("transfers.reversed_by_hand", payment=str(transfer.payment_id), transfer=transfer.stripe_transfer_id)
+    log.info("transfers.reversed_by_hand", payment=str(payment_id), transfer=transfer_id)

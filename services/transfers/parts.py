@@ -192,6 +192,10 @@ class HostParts:
         own = self._own_transfer(part)
         return [*reversed(found), *([own] if own else [])]
 
+    def source(self, part: HostPart, stripe_transfer_id: str) -> Reversible | None:
+        """The transfer of that name, where it brought this host's part."""
+        return next((its for its in self.reversible(part) if its.stripe_transfer_id == stripe_transfer_id), None)
+
     def draw(self, part: HostPart, minor: int) -> list[tuple[Reversible, int, Money]]:
         """Where so much of a host's part can be reversed: each transfer, what of the part, and what of the transfer.
 
