@@ -20,7 +20,6 @@ from schema.nodes import Node
 from schema.pages import After, Before, Connection, First, Last, page_request
 from schema.users import User
 from services.activity_cancellation.preview import CancellationPreview, PlaceBalance, Totals
-from services.activity_cancellation.reading import list_items
 from services.live import LiveChange
 
 if TYPE_CHECKING:
@@ -121,9 +120,9 @@ class ActivityCancellation(Node):
         before: Before = None,
     ) -> ActivityCancellationItemConnection:
         """What became of each payment, newest first."""
-        page = page_request(first=first, after=after, last=last, before=before)
-        found = await list_items(info.context.services, self.row.id, outcome=outcome, page=page)
-        return ActivityCancellationItemConnection.of(found, ActivityCancellationItem.of)
+        request = page_request(first=first, after=after, last=last, before=before)
+        page = await info.context.loaders.cancellation_items(outcome).load((self.row.id, request))
+        return ActivityCancellationItemConnection.of(page, ActivityCancellationItem.of)
 
 
 @object_type

@@ -18,7 +18,6 @@ from schema.ids import global_id
 from schema.money import Money
 from schema.nodes import Node
 from schema.pages import After, Connection, First, page_request
-from services.reconciliation.reading import list_drifts
 from services.reconciliation.runs import Progress
 
 if TYPE_CHECKING:
@@ -134,12 +133,7 @@ class ReconciliationRun(Node):
     @field
     async def drifts(self, info: Info, first: First = None, after: After = None) -> DriftConnection:
         """What differs, the newest first."""
-        page = await list_drifts(
-            info.context.services,
-            viewer=info.context.require_viewer(),
-            run_id=self.row.id,
-            page=page_request(first=first, after=after),
-        )
+        page = await info.context.loaders.drifts.load((self.row.id, page_request(first=first, after=after)))
         return DriftConnection.of(page, Drift.of)
 
 

@@ -5,14 +5,11 @@ A loader gives what belongs to something that the viewer already sees, except `v
 
 from __future__ import annotations
 
-from collections import defaultdict
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from aiodataloader import DataLoader
+from typing import TYPE_CHECKING, Any
 
 from models.activities import Activity
-from models.activity_cancellations import ActivityCancellation
+from models.activity_cancellations import ActivityCancellation, ActivityCancellationItem
 from models.base import from_record
 from models.connect_accounts import ConnectAccount
 from models.disputes import Dispute, EvidenceFile, FraudWarning
@@ -21,6 +18,7 @@ from models.payment_methods import SavedPaymentMethod
 from models.payments import Payment, PaymentAttempt, SettlementStatus
 from models.payouts import Payout
 from models.plans import Plan, PlanPrice
+from models.reconciliations import Drift
 from models.refunds import Refund
 from models.rsvps import Rsvp
 from models.subscriptions import BillingSubscription
@@ -36,35 +34,35 @@ from services.movements import Movement, movements_of
 from services.payment_methods.reading import attached_methods
 from services.payments.settlement_status import settlement_statuses
 from services.payouts.reading import payments_inside
+from services.row_loaders import RowLoaders, loader_of
 from services.transfers.debts import Debt, debts_of
 from services.transfers.reading import HostShare, host_shares
 from services.visibility import visible_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Hashable, Iterable
     from uuid import UUID
 
+    from aiodataloader import DataLoader
     from tortoise.models import Model
 
+    from models.activity_cancellations import CancellationOutcome
     from models.events import EventSubject
     from models.money import Money
     from services.core import Services
     from services.live import LiveChange
     from services.pages import Page, PageRequest
+    from services.row_loaders import Pages, Row
     from services.viewer import Viewer
 
-Row = TypeVar("Row", bound="Model")
-Key = TypeVar("Key", bound="Hashable")
-Value = TypeVar("Value")
 
-
-class Loaders:
+class Loaders(RowLoaders):
     """The loaders of one request."""
 
     def __init__(self, services: Services, viewer: Viewer | None) -> None:
-        self._services = services
+        super().__init__(services)
         self._viewer = viewer
         self._visible: dict[type[Model], DataLoader[UUID, Any]] = {}
+        self._cancellation_items: dict[CancellationOutcome | None, Pages[ActivityCancellationItem]] = {}
 
     @cached_property
     def users(self) -> DataLoader[UUID, User]:
@@ -91,10 +89,17 @@ class Loaders:
         """By the id of the activity."""
         return self._rows(ActivityCancellation, "activity_id")
 
+    def cancellation_items(self, outcome: CancellationOutcome | None) -> Pages[ActivityCancellationItem]:
+        """By the id of the cancellation and the page that is wanted: those of one outcome where it is given."""
+        if outcome not in self._cancellation_items:
+            condition = "" if outcome is None else f"AND r.outcome = '{outcome.value}'"
+            self._cancellation_items[outcome] = self._paged(ActivityCancellationItem, "cancellation_id", condition)
+        return self._cancellation_items[outcome]
+
     @cached_property
     def refunded_by_cancellation(self) -> DataLoader[UUID, list[Money]]:
         """By the id of the cancellation: what its guests have got back, by currency."""
-        return _loader(self._refunded_by)
+        return loader_of(self._refunded_by)
 
     @cached_property
     def payments(self) -> DataLoader[UUID, Payment]:
@@ -124,7 +129,7 @@ class Loaders:
     @cached_property
     def debts(self) -> DataLoader[UUID, list[Debt]]:
         """By the id of the host: what they owe the platform, one for each currency."""
-        return _loader(self._debts)
+        return loader_of(self._debts)
 
     @cached_property
     def plans(self) -> DataLoader[UUID, Plan]:
@@ -139,12 +144,12 @@ class Loaders:
     @cached_property
     def offered_prices(self) -> DataLoader[UUID, PlanPrice]:
         """By the id of the plan: what new subscribers pay; of a plan that is being made, what they will."""
-        return _loader(self._offered_prices)
+        return loader_of(self._offered_prices)
 
     @cached_property
     def host_shares(self) -> DataLoader[UUID, list[HostShare]]:
         """By the id of the payment: who gets what of it."""
-        return _loader(self._host_shares)
+        return loader_of(self._host_shares)
 
     @cached_property
     def attempts(self) -> DataLoader[UUID, list[PaymentAttempt]]:
@@ -154,22 +159,22 @@ class Loaders:
     @cached_property
     def settlement_statuses(self) -> DataLoader[UUID, SettlementStatus | None]:
         """By the id of the payment; none until it is captured."""
-        return _loader(self._settlement_statuses)
+        return loader_of(self._settlement_statuses)
 
     @cached_property
     def movements(self) -> DataLoader[UUID, list[Movement]]:
         """By the id of the payment."""
-        return _loader(self._movements)
+        return loader_of(self._movements)
 
     @cached_property
     def unexplained(self) -> DataLoader[UUID, list[Money]]:
         """By the id of the payment."""
-        return _loader(self._unexplained)
+        return loader_of(self._unexplained)
 
     @cached_property
     def histories(self) -> DataLoader[tuple[EventSubject, UUID, int | None, str | None], Page[LiveChange]]:
         """By what it is a history of, its id and the page that is wanted (`first`, `after`)."""
-        return _loader(self._histories)
+        return loader_of(self._histories)
 
     @cached_property
     def refunds_by_id(self) -> DataLoader[UUID, Refund | None]:
@@ -177,9 +182,14 @@ class Loaders:
         return self._rows(Refund)
 
     @cached_property
-    def refunds(self) -> DataLoader[tuple[UUID, PageRequest], Page[Refund]]:
+    def refunds(self) -> Pages[Refund]:
         """By the id of the payment and the page that is wanted."""
         return self._paged(Refund, "payment_id")
+
+    @cached_property
+    def drifts(self) -> Pages[Drift]:
+        """By the id of the reconciliation and the page that is wanted."""
+        return self._paged(Drift, "run_id")
 
     @cached_property
     def payouts(self) -> DataLoader[UUID, Payout]:
@@ -187,17 +197,17 @@ class Loaders:
         return self._required(Payout)
 
     @cached_property
-    def payouts_of_accounts(self) -> DataLoader[tuple[UUID, PageRequest], Page[Payout]]:
+    def payouts_of_accounts(self) -> Pages[Payout]:
         """By the id of the connected account and the page that is wanted."""
         return self._paged(Payout, "connect_account_id")
 
     @cached_property
-    def payments_inside(self) -> DataLoader[tuple[UUID, PageRequest], Page[Payment]]:
+    def payments_inside(self) -> Pages[Payment]:
         """By the id of the payout and the page that is wanted."""
-        return _loader(self._payments_inside)
+        return loader_of(self._payments_inside)
 
     @cached_property
-    def disputes(self) -> DataLoader[tuple[UUID, PageRequest], Page[Dispute]]:
+    def disputes(self) -> Pages[Dispute]:
         """By the id of the payment and the page that is wanted."""
         return self._paged(Dispute, "payment_id")
 
@@ -214,7 +224,7 @@ class Loaders:
     @cached_property
     def gathered_evidence(self) -> DataLoader[UUID, dict[str, str]]:
         """By the id of the dispute: what is known without being told."""
-        return _loader(self._gathered_evidence)
+        return loader_of(self._gathered_evidence)
 
     @cached_property
     def fraud_warnings(self) -> DataLoader[UUID, list[FraudWarning]]:
@@ -232,7 +242,7 @@ class Loaders:
         return self._required(Invoice)
 
     @cached_property
-    def invoices_of_subscriptions(self) -> DataLoader[tuple[UUID, PageRequest], Page[Invoice]]:
+    def invoices_of_subscriptions(self) -> Pages[Invoice]:
         """By the id of the subscription and the page that is wanted."""
         return self._paged(Invoice, "subscription_id")
 
@@ -254,12 +264,12 @@ class Loaders:
     @cached_property
     def recoveries(self) -> DataLoader[UUID, Recovery | None]:
         """By the id of the subscription: what is done about a renewal that failed."""
-        return _loader(self._recoveries)
+        return loader_of(self._recoveries)
 
     @cached_property
     def attached_methods(self) -> DataLoader[UUID, list[SavedPaymentMethod]]:
         """By the id of the guest: what can be paid with, the default first, then the newest."""
-        return _loader(self._attached_methods)
+        return loader_of(self._attached_methods)
 
     @cached_property
     def attached_by_stripe_id(self) -> DataLoader[str, SavedPaymentMethod | None]:
@@ -269,7 +279,7 @@ class Loaders:
     @cached_property
     def inclusion_proofs(self) -> DataLoader[UUID, InclusionProof | None]:
         """By the id of the audit entry: the proof that it is sealed, once it is."""
-        return _loader(self._inclusion_proofs)
+        return loader_of(self._inclusion_proofs)
 
     def visible(self, model: type[Row]) -> DataLoader[UUID, Row | None]:
         """By id, only what the viewer may see."""
@@ -279,29 +289,8 @@ class Loaders:
                 rows = await visible_rows(self._services, viewer=self._viewer, model=model, ids=ids)
                 return [rows.get(id_) for id_ in ids]
 
-            self._visible[model] = _loader(load)
+            self._visible[model] = loader_of(load)
         return self._visible[model]
-
-    async def _fetch(self, sql: str, *parameters: Any) -> list[Any]:
-        return await self._services.database.pool.fetch(sql, *parameters)
-
-    def _rows(self, model: type[Row], column: str = "id", condition: str = "") -> DataLoader[Any, Row | None]:
-        sql = f'SELECT * FROM "{model._meta.db_table}" WHERE {column} = ANY($1) {condition}'
-
-        async def load(keys: list[Any]) -> list[Row | None]:
-            rows = {record[column]: from_record(model, record) for record in await self._fetch(sql, keys)}
-            return [rows.get(key) for key in keys]
-
-        return _loader(load)
-
-    def _required(self, model: type[Row]) -> DataLoader[UUID, Row]:
-        sql = f'SELECT * FROM "{model._meta.db_table}" WHERE id = ANY($1)'
-
-        async def load(ids: list[UUID]) -> list[Row]:
-            rows = {record["id"]: from_record(model, record) for record in await self._fetch(sql, ids)}
-            return [rows[id_] for id_ in ids]
-
-        return _loader(load)
 
     async def _offered_prices(self, plan_ids: list[UUID]) -> list[PlanPrice]:
         sql = """
@@ -310,43 +299,6 @@ class Loaders:
         """
         rows = {record["plan_id"]: from_record(PlanPrice, record) for record in await self._fetch(sql, plan_ids)}
         return [rows[id_] for id_ in plan_ids]
-
-    def _several(self, model: type[Row], column: str, *, order: str) -> DataLoader[UUID, list[Row]]:
-        """All rows that point at something by a column."""
-        sql = f'SELECT * FROM "{model._meta.db_table}" WHERE {column} = ANY($1) ORDER BY {order}'
-
-        async def load(ids: list[UUID]) -> list[list[Row]]:
-            grouped = _grouped((from_record(model, record) for record in await self._fetch(sql, ids)), column)
-            return [grouped[id_] for id_ in ids]
-
-        return _loader(load)
-
-    def _paged(self, model: type[Row], column: str) -> DataLoader[tuple[UUID, PageRequest], Page[Row]]:
-        """Pages of rows that point at something by a column, newest first.
-
-        There is one statement for each different page that is asked for, which is one in a list.
-        """
-
-        async def load(wanted: list[tuple[UUID, PageRequest]]) -> list[Page[Row]]:
-            found: dict[tuple[UUID, PageRequest], Page[Row]] = {}
-            for request in dict.fromkeys(request for _, request in wanted):
-                ids = [id_ for id_, other in wanted if other == request]
-                keys, values = request.conditions("r.id", 2)
-                records = await self._fetch(
-                    f"""
-                    SELECT page.* FROM unnest($1::uuid[]) AS wanted(id) CROSS JOIN LATERAL (
-                        SELECT r.* FROM "{model._meta.db_table}" r
-                        WHERE r.{column} = wanted.id{keys}{request.order("r.id")}
-                    ) page
-                    """,
-                    ids,
-                    *values,
-                )
-                grouped = _grouped((from_record(model, record) for record in records), column)
-                found |= {(id_, request): request.page(grouped[id_]) for id_ in ids}
-            return [found[key] for key in wanted]
-
-        return _loader(load)
 
     async def _payments_inside(self, wanted: list[tuple[UUID, PageRequest]]) -> list[Page[Payment]]:
         found: dict[tuple[UUID, PageRequest], Page[Payment]] = {}
@@ -410,14 +362,3 @@ class Loaders:
             else:
                 found |= {(subject, id_, first, after): pages[id_] for id_ in ids}
         return [found[key] for key in wanted]
-
-
-def _loader(load: Callable[[list[Key]], Coroutine[Any, Any, list[Value]]]) -> DataLoader[Key, Value]:
-    return DataLoader(load)
-
-
-def _grouped(rows: Iterable[Any], column: str) -> dict[UUID, list[Any]]:
-    groups: dict[UUID, list[Any]] = defaultdict(list)
-    for row in rows:
-        groups[getattr(row, column)].append(row)
-    return groups

@@ -14,7 +14,7 @@ from services.activity_cancellation.progress import note_progress
 from services.errors import Forbidden, NotFound, Unauthenticated
 from tests.resolvers.conftest import ADMIN, SERVICE, Api, Market, user
 from tests.resolvers.test_subscriptions import after_next, refusal, subscribe
-from tests.support.rows import add_payment, add_refund, add_rsvp
+from tests.support.rows import add_activity, add_payment, add_refund, add_rsvp
 
 if TYPE_CHECKING:
     from models.sets import AnyConnection
@@ -118,6 +118,24 @@ async def test_host_and_platform_see_how_far_it_is_and_guests_that_it_is_off(
         assert shown["canceledAt"] is not None
         assert shown["cancellation"] is None
         assert (await api.data(NODE, viewer, id=begun["id"]))["node"] is None
+
+
+async def test_cancellations_of_many_activities_cost_a_fixed_number_of_statements(
+    api: Api, market: Market, connection: AnyConnection
+) -> None:
+    query = """{ payments(first: 50) { edges { node { activity { cancellation {
+        refunded { amount } items(first: 5) { edges { node { payment { id } } } }
+    } } } } } }"""
+    counts = []
+    for _ in range(2):
+        for _ in range(3):
+            activity = await add_activity(connection, market.host)
+            await add_payment(connection, market.guest, host_id=market.host.id, activity_id=activity.id)
+            await api.data(CANCEL, SERVICE, input={"activityId": global_id("Activity", activity.id)})
+        api.statements.clear()
+        await api.data(query, SERVICE)
+        counts.append(len(api.statements))
+    assert counts[0] == counts[1], api.statements
 
 
 async def test_the_preview_is_for_the_platform(api: Api, market: Market) -> None:

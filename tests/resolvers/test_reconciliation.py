@@ -102,6 +102,24 @@ async def test_drifts_come_in_pages(api: Api, connection: AnyConnection) -> None
     assert [edge["node"]["id"] for edge in page["edges"]] == [global_id("Drift", first.id)]
 
 
+async def test_a_list_of_runs_with_what_they_found_costs_a_fixed_number_of_statements(
+    api: Api, connection: AnyConnection
+) -> None:
+    query = "{ reconciliations(first: 50) { edges { node { drifts(first: 5) { edges { node { stripeId } } } } } } }"
+    counts = []
+    for _ in range(2):
+        for _ in range(4):
+            await started(api)
+            run = await ReconciliationRun.filter(finished_at=None).get()
+            await add_drifts(connection, run.id, "ch_1", "ch_2")
+            await ReconciliationRun.filter(id=run.id).update(finished_at=datetime.now(UTC))
+        api.statements.clear()
+        runs = (await api.data(query, ADMIN))["reconciliations"]["edges"]
+        assert {len(run["node"]["drifts"]["edges"]) for run in runs} == {2}
+        counts.append(len(api.statements))
+    assert counts[0] == counts[1], api.statements
+
+
 async def test_a_drift_that_was_repaired_is_answered_as_it_is(api: Api, connection: AnyConnection) -> None:
     await started(api)
     [drift] = await add_drifts(
