@@ -23,17 +23,9 @@ class PaymentSplit:
     transferred: bool = strawberry.field(
         description="Whether all that is the host's has left for the host's account."
     )
-    transferred_amount: Money = strawberry.field(description="What was sent to the host's account, or paid on it.")
     reversed_amount: Money = strawberry.field(
         description="What was taken back of it for refunds and lost disputes, whether it had been sent or not."
     )
-    owed_amount: Money = strawberry.field(
-        description="What the platform holds for the host; below zero what the host owes the platform."
-    )
-    held: TransferHold | None = strawberry.field(
-        description="Why what the platform holds has not been sent; null where it holds nothing."
-    )
-    release_at: datetime | None = strawberry.field(description="When it will be sent, where that is known.")
     row: strawberry.Private[HostShare]
 
     @classmethod
@@ -43,11 +35,7 @@ class PaymentSplit:
         return cls(
             amount=Money.of(its.amount),
             transferred=share.transferred,
-            transferred_amount=Money.of(Amount(its.transferred_minor, its.currency)),
             reversed_amount=Money.of(Amount(share.taken_minor, its.currency)),
-            owed_amount=Money.of(its.owed),
-            held=share.held,
-            release_at=share.release_at,
             row=share,
         )
 
@@ -55,3 +43,32 @@ class PaymentSplit:
     async def host(self, info: Info) -> User:
         """Whose part it is."""
         return User.of(await info.context.loaders.users.load(self.row.allocation.host_id))
+
+    @field
+    async def transferred_amount(self, info: Info) -> Money | None:
+        """What was sent to the host's account, or paid on it; null for others than that host and the platform."""
+        its = self.row.allocation
+        return Money.of(Amount(its.transferred_minor, its.currency)) if await self._is_theirs(info) else None
+
+    @field
+    async def owed_amount(self, info: Info) -> Money | None:
+        """What the platform holds for the host; below zero what the host owes the platform; null for others."""
+        return Money.of(self.row.allocation.owed) if await self._is_theirs(info) else None
+
+    @field
+    async def held(self, info: Info) -> TransferHold | None:
+        """Why what the platform holds has not been sent; null where it holds nothing, and for others."""
+        return self.row.held if await self._is_theirs(info) else None
+
+    @field
+    async def release_at(self, info: Info) -> datetime | None:
+        """When it will be sent, where that is known; null for others."""
+        return self.row.release_at if await self._is_theirs(info) else None
+
+    async def _is_theirs(self, info: Info) -> bool:
+        """Whether the viewer is the platform, or the host whose part it is: what a host owes is no guest's business."""
+        viewer = info.context.require_viewer()
+        if viewer.sees_everything:
+            return True
+        host = await info.context.loaders.users.load(self.row.allocation.host_id)
+        return host.external_id == viewer.external_id

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 SPLITS = """splits { host { externalId } amount { amount } transferred transferredAmount { amount }
     reversedAmount { amount } owedAmount { amount } held releaseAt }"""
-PAY = f"""mutation($input: PayForActivityInput!) {{ payForActivity(input: $input) {{
-    payment {{ id status hostAmount {{ amount }} {SPLITS} }} errors {{ __typename code message path }}
-}} }}"""
+PAY = """mutation($input: PayForActivityInput!) { payForActivity(input: $input) {
+    payment { id } errors { __typename code message path }
+} }"""
 PAYMENT = f"query($id: ID!) {{ payment(id: $id) {{ id refunds {{ edges {{ node {{ id }} }} }} {SPLITS} }} }}"
 UPSERT = """mutation($input: UpsertActivityInput!) { upsertActivity(input: $input) {
     activity { id startsAt endsAt payoutTiming } errors { __typename code message path }
@@ -48,7 +48,7 @@ async def paid(api: Api, shop: Shop, *splits: tuple[User, str], **values: Any) -
         given["splits"] = [{"hostExternalId": host.external_id, "share": share} for host, share in splits]
     answer = (await api.data(PAY, user(shop.guest.external_id), input=given))["payForActivity"]
     assert answer["errors"] == []
-    return answer["payment"]
+    return (await api.data(PAYMENT, SERVICE, id=answer["payment"]["id"]))["payment"]
 
 
 def split(host: User, amount: str, **values: Any) -> dict[str, Any]:
@@ -71,8 +71,24 @@ async def test_a_payment_shows_who_got_what_of_it_and_why_the_rest_waits(api: Ap
     assert payment["splits"] == [split(shop.host, "4.50"), split(unready, "13.50", **waits)]
     await hosts.onboard(unready)
     await hosts.work()
-    seen = (await api.data(PAYMENT, user(shop.guest.external_id), id=payment["id"]))["payment"]
+    seen = (await api.data(PAYMENT, SERVICE, id=payment["id"]))["payment"]
     assert seen["splits"] == [split(shop.host, "4.50"), split(unready, "13.50")]
+
+
+async def test_what_waits_and_what_is_owed_only_that_host_and_the_platform_see(
+    api: Api, shop: Shop, hosts: Hosts
+) -> None:
+    unready = await hosts.add(ready=False)
+    payment = await paid(api, shop, (shop.host, "0.25"), (unready, "0.75"))
+    hidden: dict[str, Any] = {"transferredAmount": None, "owedAmount": None, "held": None, "releaseAt": None}
+    theirs, others = payment["splits"]
+    for viewer, seen in (
+        (user(shop.guest.external_id), [{**theirs, **hidden}, {**others, **hidden}]),
+        (user(shop.host.external_id), [theirs, {**others, **hidden}]),
+        (user(unready.external_id), [{**theirs, **hidden}, others]),
+        (ADMIN, [theirs, others]),
+    ):
+        assert (await api.data(PAYMENT, viewer, id=payment["id"]))["payment"]["splits"] == seen
 
 
 async def test_a_plain_payment_has_one_part(api: Api, shop: Shop) -> None:
@@ -134,7 +150,7 @@ async def test_what_was_taken_back_before_it_was_sent_counts_as_reversed(api: Ap
     given = {"paymentId": payment["id"], "amount": {"amount": "10.00", "currency": "USD"}, "idempotencyKey": "half"}
     answer = (await api.data(refund, user(shop.host.external_id), input=given))["refundPayment"]
     assert answer["errors"] == []
-    seen = (await api.data(PAYMENT, user(shop.guest.external_id), id=payment["id"]))["payment"]
+    seen = (await api.data(PAYMENT, SERVICE, id=payment["id"]))["payment"]
     half = {"reversedAmount": {"amount": "4.50"}}
     waits = {
         "transferred": False, "transferredAmount": {"amount": "0.00"}, "owedAmount": {"amount": "4.50"},
