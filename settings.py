@@ -211,7 +211,7 @@ class Settings(BaseSettings):
     )
     reconcile_days: float = _setting(3.0, "Days that such a reconciliation looks back.", gt=0)
     reconcile_settle_s: float = _setting(
-        3_600.0, "Seconds that things at Stripe have to be old to be reconciled: younger ones may be on their way.", ge=0
+        3_600.0, "Seconds that things at Stripe have to be old to be reconciled: younger ones may be on the way.", ge=0
     )
     audit_seal_every_s: float = _setting(60.0, "Seconds between seals of the audit trail.", gt=0)
     gap_every_s: float = _setting(300.0, "Seconds between passes over Stripe's list of events.", gt=0)
