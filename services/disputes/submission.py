@@ -213,14 +213,10 @@ def _uploaded(operation: Operation, answers: Answers) -> dict[str, str]:
 async def _keep_files(
     connection: AnyConnection, operation: Operation, dispute: Dispute, uploaded: Mapping[str, str]
 ) -> None:
-    """Note what stands in the evidence now, in place of what stood there before; contents are Stripe's to keep."""
-    ids = [id_ for id_, _ in operation.arguments["files"]]
-    fields = [field for _, field in operation.arguments["files"] if field in uploaded]
-    if fields:
-        await connection.execute(
-            "DELETE FROM evidence_files WHERE dispute_id = $1 AND field = ANY($2) AND NOT id = ANY($3::uuid[])",
-            dispute.id, fields, ids,
-        )  # fmt: skip
+    """Note what stands in the evidence now, and forget what does not; contents are Stripe's to keep.
+
+    What others are still uploading is theirs to note.
+    """
     for id_, field in operation.arguments["files"]:
         if field in uploaded:
             await connection.execute(
@@ -228,6 +224,11 @@ async def _keep_files(
             )
         else:
             await connection.execute("DELETE FROM evidence_files WHERE id = $1", id_)
+    if uploaded:
+        await connection.execute(
+            "DELETE FROM evidence_files WHERE dispute_id = $1 AND NOT stripe_file_id = ANY($2)",
+            dispute.id, list(dispute.evidence.values()),
+        )  # fmt: skip
 
 
 def _error_of(answers: Answers, operation: Operation) -> DomainError | None:

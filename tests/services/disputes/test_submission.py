@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from models.disputes import Dispute, DisputeStatus, EvidenceFile, EvidenceFileField
-from models.operations import Operation
+from models.operations import Operation, OperationStatus
 from models.payments import Payment
 from services.disputes.evidence import TEXT_MAX
 from services.disputes.files import FileInput
@@ -256,6 +256,22 @@ async def test_a_process_may_end_anywhere_on_the_way(
     assert theirs["evidence_details"]["submission_count"] == 1
     [kept] = await EvidenceFile.filter(dispute_id=dispute.id)
     assert (kept.stripe_file_id, kept.content) == (theirs["evidence"]["customer_signature"], None)
+
+
+async def test_a_file_that_is_still_to_be_uploaded_is_not_lost_to_another_of_its_kind(
+    shop: Shop, dispute: Dispute
+) -> None:
+    trap = Trap()
+    async with trapped(shop.services, trap, shop.sandbox) as services:
+        trap.arm(Trouble.crash(Boundary.RESERVED, 0))
+        trap.begin()
+        with suppress(Crash):
+            await submitted(replace(shop, services=services), dispute, files=[a_file()], submit=False)
+    await submitted(shop, dispute, files=[a_file(PDF + b", and countersigned")], submit=False)
+    await shop.recover()
+    assert not await Operation.filter(status=OperationStatus.PARKED).exists()
+    [kept] = await EvidenceFile.filter(dispute_id=dispute.id)
+    assert kept.stripe_file_id == (await at_stripe(shop, dispute))["evidence"]["customer_signature"]
 
 
 async def test_an_inquiry_is_answered_as_a_dispute_is(disputing: Disputing, shop: Shop) -> None:
