@@ -49,10 +49,15 @@ _LATEST_S: Final = 60.0
 _OURS: Final = "Something went wrong here, and the log has it. Nothing is paid back twice: try again."
 
 _IS_WORK: Final = "SELECT EXISTS (SELECT FROM activity_cancellations WHERE status = 'RUNNING')"
-_RUNNING: Final = "SELECT id FROM activity_cancellations WHERE status = 'RUNNING' ORDER BY id"
+# One that only waits for banks has nothing to be counted; one whose last item is done may not have been told so.
+_TO_COUNT: Final = """
+SELECT c.id FROM activity_cancellations c WHERE c.status = 'RUNNING' AND (c.id = ANY($1) OR NOT EXISTS (
+    SELECT FROM activity_cancellation_items i WHERE i.cancellation_id = c.id AND i.outcome = 'PENDING'
+)) ORDER BY c.id
+"""
 # Some of each cancellation: a small one need not wait for a large one.
 _DUE: Final = """
-SELECT i.id FROM activity_cancellations c CROSS JOIN LATERAL (
+SELECT i.id, c.id AS cancellation_id FROM activity_cancellations c CROSS JOIN LATERAL (
     SELECT id FROM activity_cancellation_items
     WHERE cancellation_id = c.id AND outcome = 'PENDING' AND (next_attempt_at IS NULL OR next_attempt_at <= $1)
     ORDER BY id LIMIT $2
@@ -86,9 +91,10 @@ async def _go_on(services: Services, until: float) -> int:
     page = services.settings.cancellation_at_once * _PAGE_OF_EACH
     seen = 0
     while True:
-        due = [record["id"] for record in await services.database.pool.fetch(_DUE, services.clock(), page)]
-        await _deal_with(background, due)
-        for record in await services.database.pool.fetch(_RUNNING):
+        due = await services.database.pool.fetch(_DUE, services.clock(), page)
+        await _deal_with(background, [record["id"] for record in due])
+        dealt_with = list({record["cancellation_id"] for record in due})
+        for record in await services.database.pool.fetch(_TO_COUNT, dealt_with):
             await note_progress(services, record["id"], actor=SYSTEM.caller)
         seen += len(due)
         if not due or time.monotonic() >= until or services.stripe.breaker.state is not BreakerState.CLOSED:
