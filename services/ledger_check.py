@@ -166,6 +166,10 @@ _RULES = {
                 SELECT b.settles_id AS id UNION SELECT b.fee_settles_id UNION SELECT o.id FROM ledger_transactions o
                 WHERE o.stripe_object_id = b.stripe_balance_transaction_id AND o.stripe_account = b.stripe_account
                     AND starts_with(o.reference, 'balance:')
+                UNION SELECT k.id FROM ledger_transactions m JOIN ledger_transactions k
+                    ON k.stripe_object_id = m.stripe_object_id AND k.kind = 'ADJUSTMENT'
+                    AND starts_with(k.reference, 'correction:' || m.reference || ':')
+                    WHERE m.id IN (b.settles_id, b.fee_settles_id)
             ) t
             WHERE b.settles_id IS NOT NULL AND t.id IS NOT NULL
         ), moved AS (

@@ -48,9 +48,23 @@ SELECT * FROM balance_transactions
 WHERE settles_id = posting_id AND type = ANY($1) AND (stripe_created_at, id) > ($2, $3)
 ORDER BY stripe_created_at, id LIMIT $4
 """
+# What corrects a movement is part of what was meant.
 _LEGS: Final = """
 SELECT p.transaction_id, a.kind, a.owner_id, p.currency, p.amount_minor
 FROM ledger_postings p JOIN ledger_accounts a ON a.id = p.account_id WHERE p.transaction_id = ANY($1)
+UNION ALL
+SELECT t.id, a.kind, a.owner_id, p.currency, p.amount_minor
+FROM ledger_transactions t JOIN ledger_transactions c ON c.stripe_object_id = t.stripe_object_id
+    AND c.kind = 'ADJUSTMENT' AND starts_with(c.reference, 'correction:' || t.reference || ':')
+JOIN ledger_postings p ON p.transaction_id = c.id JOIN ledger_accounts a ON a.id = p.account_id
+WHERE t.id = ANY($1)
+"""
+_MOVEMENTS: Final = "SELECT id FROM ledger_transactions WHERE reference = ANY($1)"
+_SETTLING: Final = """
+SELECT id, stripe_account FROM balance_transactions WHERE settles_id = ANY($1) OR fee_settles_id = ANY($1)
+"""
+_FREE: Final = """
+UPDATE balance_transactions SET settles_id = NULL, fee_settles_id = NULL WHERE id = ANY($1) RETURNING *
 """
 _OWN: Final = """
 SELECT id, stripe_object_id FROM ledger_transactions
@@ -97,6 +111,20 @@ async def settle_nobodys(services: Services, *, since: datetime) -> None:
         if len(records) < _AT_ONCE:
             return
         after = records[-1]["stripe_created_at"], records[-1]["id"]
+
+
+async def settle_again(services: Services, references: Sequence[str]) -> None:
+    """Join anew what settles these movements, which have been corrected since; only what differs by that is posted."""
+    pool = services.database.pool
+    movements = [record["id"] for record in await pool.fetch(_MOVEMENTS, list(references))]
+    by_account: dict[str, list[UUID]] = defaultdict(list)
+    for record in await pool.fetch(_SETTLING, movements):
+        by_account[record["stripe_account"]].append(record["id"])
+    for account, ids in sorted(by_account.items()):
+        async with services.database.transaction() as connection:
+            await lock_books(connection, account)
+            rows = [from_record(BalanceTransaction, record) for record in await connection.fetch(_FREE, ids)]
+            await settle_rows(services, connection, account, rows)
 
 
 async def lock_books(connection: AnyConnection, account: str) -> None:

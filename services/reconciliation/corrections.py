@@ -31,18 +31,19 @@ _PREFIX: Final = "correction:"
 
 async def post_what_is_missing(
     connection: AnyConnection, wanted: LedgerBatch, payment_id: UUID | None, *, now: datetime
-) -> bool:
+) -> list[str]:
     """Post those of these movements that the ledger lacks, and a correction for each that says something else.
 
     Args:
         wanted: the movements of one payment as they should be.
 
-    Returns: whether anything was posted.
+    Returns: the references of the movements that were corrected: what settles them is to be joined to them anew, once
+        the transaction is over (`settle_again`).
     Raises: InvalidState where a movement does not sum to zero, which no balanced posting can put right: the ledger was
         changed behind our back.
     """
     posted = await _posted(connection, payment_id, wanted.transactions)
-    missing = LedgerBatch()
+    missing, corrected = LedgerBatch(), list[str]()
     for transaction in wanted.transactions:
         legs = _legs(wanted, transaction.id)
         actual = posted.get(transaction.reference)
@@ -59,8 +60,9 @@ async def post_what_is_missing(
                 LedgerTransactionKind.ADJUSTMENT, f"{_PREFIX}{transaction.reference}:{number}", lacking,
                 occurred_at=now, **_ids(transaction),
             )  # fmt: skip
+            corrected.append(transaction.reference)
     await missing.write(connection)
-    return bool(missing.transactions)
+    return corrected
 
 
 async def _posted(

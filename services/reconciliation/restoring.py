@@ -10,6 +10,7 @@ from models.ledger import LedgerTransactionKind
 from models.payments import ChargeModel, Payment, PaymentAllocation, PaymentAttempt, PaymentStatus
 from models.refunds import Refund, RefundOrigin, RefundStatus
 from models.sets import insert_rows, update_rows
+from services.balances.settlement import settle_again
 from services.changes import ChangeSet
 from services.errors import InvalidState
 from services.ledger import PLATFORM, REFUNDS, LedgerBatch, host_balance
@@ -72,7 +73,7 @@ async def restore_payment(
 
     Raises: InvalidState where it is captured or canceled here and not at Stripe, or where the ledger was changed.
     """
-    now = services.clock()
+    now, corrected = services.clock(), list[str]()
     async with services.database.transaction() as connection:
         record = await connection.fetchrow(_LOCK, payment_id)
         if record is None:
@@ -99,12 +100,13 @@ async def restore_payment(
                 allocation.amount_minor = part.amount_minor
             derive_refunded(payment, refunds)
             await update_rows(connection, PaymentAllocation, allocations, ("amount_minor",))
-            await post_what_is_missing(connection, wanted, payment_id, now=now)
+            corrected = await post_what_is_missing(connection, wanted, payment_id, now=now)
         if snapshot(payment) != before:
             changes = ChangeSet(actor, record["xid"])
             record_change(changes, payment, "payment.restored", before)
             await changes.write(connection)
         await update_rows(connection, Payment, [payment], _COLUMNS)
+    await settle_again(services, corrected)
     services.live.wake()
 
 
@@ -169,7 +171,8 @@ async def post_refund(services: Services, payment_id: UUID, facts: RefundFacts) 
             occurred_at=facts.created_at, payment_id=payment_id, refund_id=refund_id, stripe_object_id=facts.id,
             stripe_account=payment.stripe_account,
         )  # fmt: skip
-        await post_what_is_missing(connection, wanted, payment_id, now=services.clock())
+        corrected = await post_what_is_missing(connection, wanted, payment_id, now=services.clock())
+    await settle_again(services, corrected)
 
 
 def _made_again(payment: Payment, refund_id: UUID, facts: RefundFacts, actor: str) -> Refund:

@@ -34,6 +34,10 @@ SELECT b.stripe_balance_transaction_id, b.amount_minor, b.fee_minor, b.currency,
             UNION SELECT t.id FROM ledger_transactions t
             WHERE t.stripe_object_id = b.stripe_balance_transaction_id AND t.stripe_account = b.stripe_account
                 AND starts_with(t.reference, 'balance:')
+            UNION SELECT c.id FROM ledger_transactions m JOIN ledger_transactions c
+                ON c.stripe_object_id = m.stripe_object_id AND c.kind = 'ADJUSTMENT'
+                AND starts_with(c.reference, 'correction:' || m.reference || ':')
+            WHERE m.id IN (b.settles_id, b.fee_settles_id)
         )
 )::bigint AS explained_minor
 FROM balance_transactions b LEFT JOIN connect_accounts o ON o.stripe_account_id = nullif(b.stripe_account, '')

@@ -11,6 +11,7 @@ from models.money import Money
 from models.payouts import Payout, PayoutStatus
 from models.reconciliations import DriftKind, DriftRepair
 from services.balances.mirror import mirror_payout
+from services.balances.settlement import settle_again
 from services.errors import InvalidState
 from services.ledger import PLATFORM, LedgerBatch, host_balance, payouts_in_transit
 from services.payout_requests import retrieve_payout
@@ -158,4 +159,5 @@ async def _correct(services: Services, payout: Payout, account: ConnectAccount |
     )  # fmt: skip
     async with services.database.transaction() as connection:
         await connection.fetchrow(_LOCK, facts.id, payout.stripe_account)
-        await post_what_is_missing(connection, wanted, None, now=services.clock())
+        corrected = await post_what_is_missing(connection, wanted, None, now=services.clock())
+    await settle_again(services, corrected)

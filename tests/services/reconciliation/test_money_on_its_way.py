@@ -295,3 +295,18 @@ async def test_everything_at_once_agrees(services: Services, sandbox: Sandbox, c
         await its.deliver_all(payment)
     assert await books.agree() >= 20
     await shop.check()
+
+
+async def test_a_correction_of_what_was_settled_leaves_stripe_s_balance_as_it_is(shop: Shop, books: Books) -> None:
+    payment = await shop.paid()
+    await tamper(
+        shop,
+        "UPDATE ledger_postings l SET amount_minor = sign(amount_minor) * 1500 FROM ledger_transactions t"
+        " WHERE t.id = l.transaction_id AND t.reference = $1",
+        f"charge:{payment.stripe_charge_id}",
+    )
+    drift = await only(books, "charge")
+    assert await BalanceTransaction.filter(source_id=payment.stripe_charge_id, settles_id__not_isnull=True).exists()
+    await mended(shop, books, drift)
+    adjusted = "SELECT sum(amount_minor) FROM ledger_postings l JOIN ledger_accounts a ON a.id = account_id"
+    assert await shop.services.database.pool.fetchval(f"{adjusted} WHERE a.kind = 'ADJUSTMENTS'") == 0
