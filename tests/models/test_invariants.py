@@ -93,7 +93,17 @@ def transfers(**changed: str) -> str:
     )
 
 
-# The statement that breaks each CHECK and UNIQUE; in braces the ids of rows that are there.
+def reversal(**changed: str) -> str:
+    """The statement that takes something of a transfer back."""
+    columns = {"amount_minor": "1", "covers_minor": "1", "status": "'PLANNED'", "refund_id": "NULL",
+               "dispute_id": "NULL", **changed}  # fmt: skip
+    return (
+        "INSERT INTO transfer_reversals (id, payment_id, allocation_id, operation_id, stripe_transfer_id, currency,"
+        f" {', '.join(columns)}) SELECT gen_random_uuid(), payment_id, id, gen_random_uuid(), 'tr_1', 'USD',"
+        f" {', '.join(columns.values())} FROM payment_allocations"
+    )
+
+
 def balance_transactions(**columns: str) -> str:
     """Two rows that have these in common, and are alike but for their ids."""
     id_ = "'txn_1'" if "stripe_account" in columns else "'txn_' || n"
@@ -107,6 +117,7 @@ def balance_transactions(**columns: str) -> str:
     )
 
 
+# The statement that breaks each CHECK and UNIQUE; in braces the ids of rows that are there.
 REFUSED = {
     "activities_price_is_positive": "UPDATE activities SET price_minor = 0",
     "activities_capacity_is_positive": "UPDATE activities SET capacity = 0, seats_taken = 0",
@@ -129,10 +140,16 @@ REFUSED = {
     "payment_allocations_share_is_a_share": "UPDATE payment_allocations SET share = 0",
     "activities_end_after_they_start": "UPDATE activities SET ends_at = starts_at - interval '1 second'",
     "payments_payout_timing_is_known": "UPDATE payments SET payout_timing = 'NEVER'",
+    "payments_of_hosts_accounts_are_direct": "UPDATE payments SET stripe_account = 'acct_1'",
+    "payments_retries_are_not_negative": "UPDATE payments SET retries = -1",
     "payments_that_are_released_later_are_separate": "UPDATE payments SET payout_timing = 'AFTER_ACTIVITY'",
     "transfers_amounts_are_positive": transfers(amount_minor="0"),
     "transfers_status_is_known": transfers(status="'LOST'"),
     "transfers_that_are_paid_are_at_stripe": transfers(status="'PAID'"),
+    "transfer_reversals_take_something": reversal(amount_minor="0", covers_minor="0"),
+    "transfer_reversals_status_is_known": reversal(status="'LOST'"),
+    "transfer_reversals_have_one_cause": reversal(
+        refund_id="(SELECT id FROM refunds)", dispute_id="(SELECT id FROM disputes)"),
     "refunds_amount_is_positive": "UPDATE refunds SET amount_minor = 0, fee_minor = 0, host_minor = 0",
     "refunds_bearers_add_up": "UPDATE refunds SET fee_minor = 99",
     "refunds_take_no_less_than_nothing": "UPDATE refunds SET transfer_reversed_minor = -1",
@@ -247,6 +264,7 @@ REFUSED = {
     "audit_seals_hashes_are_whole": two_seals(root="''"),
     "reconciliation_runs_period_is_in_order": reconciled(from_at="now()"),
     "reconciliation_runs_match_what_they_check": reconciled(matched="2"),
+    "reconciliation_runs_one_at_a_time": reconciled() + "; " + reconciled(),
     "drifts_kind_is_known": reconciled(1, kind="'LOST'"),
     "drifts_repair_is_known": reconciled(1, repair="'FORGET'"),
     "drifts_are_found_once_a_run": reconciled(2),
@@ -353,6 +371,7 @@ async def test_every_check_and_every_unique_key_of_the_database_has_its_refusal_
         ("users", "external_id"), ("users", "stripe_customer_id"), ("activities", "external_id"),
         ("connect_accounts", "stripe_account_id"), ("payments", "stripe_payment_intent_id"), ("payments", "rsvp_id"),
         ("payment_attempts", "stripe_charge_id"), ("payouts", "stripe_payout_id"), ("refunds", "stripe_refund_id"),
+        ("transfers", "stripe_transfer_id"), ("transfer_reversals", "stripe_reversal_id"),
         ("disputes", "stripe_dispute_id"), ("fraud_warnings", "stripe_warning_id"),
         ("stream_epochs", "epoch"), ("sweep_watermarks", "account"),
         ("webhook_events", "stripe_event_id,account,stripe_created_at"),
