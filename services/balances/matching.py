@@ -41,6 +41,11 @@ JOIN ledger_accounts a ON a.id = p.account_id AND a.kind = 'APPLICATION_FEES'
 WHERE f.stripe_account = '' AND f.type = 'application_fee' AND f.source_id = ANY($1)
 ORDER BY t.occurred_at, t.id
 """
+# Stripe does not say with which refund it gave a fee back: it may have been put down to another one of the payment.
+_FEES_GIVEN_BACK: Final = """
+SELECT id, reference, payment_id, refund_id FROM ledger_transactions
+WHERE payment_id = ANY($1) AND kind = 'APPLICATION_FEE_REFUND' ORDER BY occurred_at, id
+"""
 _TAKEN: Final = """
 SELECT settles_id, fee_settles_id FROM balance_transactions
 WHERE stripe_account = $1 AND (settles_id = ANY($2) OR fee_settles_id = ANY($2))
@@ -109,6 +114,7 @@ class Movements:
         self._by_reference: dict[str, Movement] = {}
         self._through: dict[str, Movement] = {}
         self._fee_refunds: dict[str, list[tuple[Movement, tuple[str, int]]]] = defaultdict(list)
+        self._fees_given_back: dict[UUID, list[Movement]] = defaultdict(list)
         self._taken: set[UUID] = set()
 
     @classmethod
@@ -130,6 +136,10 @@ class Movements:
             for record in await connection.fetch(_FEE_REFUNDS, fees):
                 amount = (record["currency"], record["amount_minor"])
                 found._fee_refunds[record["source_id"]].append((_movement(record), amount))
+        if any(row.application_fee_minor < 0 or _is_fee_refund(row) for row in rows) and account:
+            payments = {movement.payment_id for movement in found._all()} - {None}
+            for record in await connection.fetch(_FEES_GIVEN_BACK, sorted(payments, key=str)):
+                found._fees_given_back[record["payment_id"]].append(_movement(record))
         for record in await connection.fetch(_TAKEN, account, list(found.ids)):
             found._taken |= {record["settles_id"], record["fee_settles_id"]} - {None}
         return found
@@ -151,8 +161,9 @@ class Movements:
         self._taken.add(movement.id)
         if not row.application_fee_minor:
             return Match(movement)
-        fee = self._by_reference.get(_beside(movement.reference) or "")
-        if fee is None or fee.id in self._taken:
+        beside = self._by_reference.get(_beside(movement.reference) or "")
+        fee = self._free([beside, *(self._of_payment(movement) if row.application_fee_minor < 0 else ())])
+        if fee is None:
             return Match(movement)
         self._taken.add(fee.id)
         return Match(movement, fee)
@@ -161,7 +172,17 @@ class Movements:
         if row.type == "application_fee_refund":
             return self._fee_refund(row)
         candidates = [self._by_reference.get(name) for name in self._references(row)]
-        candidates.append(self._through.get(self._cause(row) or ""))
+        through = self._through.get(self._cause(row) or "")
+        return self._free([*candidates, through, *(self._of_payment(through) if _is_fee_refund(row) else ())])
+
+    def _of_payment(self, movement: Movement | None) -> Sequence[Movement]:
+        """What was given back of the fee of the payment of a movement."""
+        if movement is None or movement.payment_id is None:
+            return ()
+        return self._fees_given_back[movement.payment_id]
+
+    def _free(self, candidates: Iterable[Movement | None]) -> Movement | None:
+        """The first that no row has settled."""
         return next((one for one in candidates if one is not None and one.id not in self._taken), None)
 
     def _fee_refund(self, row: BalanceTransaction) -> Movement | None:
@@ -174,13 +195,15 @@ class Movements:
         yield from self._through.values()
         for movements in self._fee_refunds.values():
             yield from (movement for movement, _ in movements)
+        for given_back in self._fees_given_back.values():
+            yield from given_back
 
     def _cause(self, row: BalanceTransaction) -> str | None:
         """The platform's object that a host's row came of."""
         if not self._account:
             return None
         if row.type == "adjustment":
-            return row.source_id if (row.source_id or "").startswith("fr_") else None
+            return row.source_id if _is_fee_refund(row) else None
         return row.related_id if (row.related_id or "").startswith(("tr_", "trr_")) else None
 
     def _references(self, row: BalanceTransaction) -> list[str]:
@@ -191,6 +214,11 @@ class Movements:
             return [f"{kind}:{related}"]
         called = _CALLED.get(row.type)
         return [f"{kind}:{id_}" for kind, id_ in called(row) if id_ is not None] if called else []
+
+
+def _is_fee_refund(row: BalanceTransaction) -> bool:
+    """Whether a host's row is a fee that the platform gave back without reversing a transfer."""
+    return row.type == "adjustment" and (row.source_id or "").startswith("fr_")
 
 
 def _movement(record: Any) -> Movement:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
 
 from models.money import Money, rounded_share
 from models.payments import ChargeModel
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from models.refunds import Refund
     from services.refunds.disputed import Lost
     from services.refunds.facts import RefundFacts
+
+_TOGETHER: Final = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,15 +141,29 @@ def _transfer_reversed(payment: Payment, refund: Refund, facts: RefundFacts) -> 
 def _fee_refunded(
     payment: Payment, refund: Refund, others: Sequence[Refund], expected: Money, facts: RefundFacts
 ) -> Money:
-    """What was given back of the fee for this refund; Stripe says it only of all refunds together."""
+    """What was given back of the fee for this refund.
+
+    Stripe says it of all refunds together, and of each only when it was given: with the refund.
+    """
     charge = facts.charge
     if charge is None or not charge.fee or charge.fee_refunded is None:
         return Money.zero(payment.currency)
-    total = charge.fee_refunded.minor
-    if charge.fee.currency != payment.currency:
-        total = rounded_share(payment.platform_fee_minor, total, charge.fee.minor)
-    rest = max(0, total - sum(other.application_fee_refunded_minor for other in others))
+    given = [other.application_fee_refunded_minor for other in others]
+    rest = max(0, _of_fee(payment, charge.fee, charge.fee_refunded) - sum(given))
     if charge.refunded == _known(refund, others, facts):
         return Money(rest, payment.currency)
     # Others are in this sum that are not known yet: the last one to become known gets the rest.
-    return min(expected, Money(rest, payment.currency))
+    with_it = [made.amount for made in charge.fee_refunds if abs(made.created_at - facts.created_at) <= _TOGETHER]
+    amounts = [_of_fee(payment, charge.fee, amount) for amount in with_it]
+    for minor in given:
+        if minor in amounts:
+            amounts.remove(minor)
+    likeliest = min(amounts, key=lambda minor: abs(minor - expected.minor), default=0)
+    return Money(min(likeliest, rest), payment.currency)
+
+
+def _of_fee(payment: Payment, fee: Money, part: Money) -> int:
+    """A part of Stripe's fee as one of the payment's, in minor units of its currency."""
+    if fee.currency == payment.currency:
+        return part.minor
+    return rounded_share(payment.platform_fee_minor, part.minor, fee.minor)

@@ -28,6 +28,14 @@ _REASONS = {
 
 
 @dataclass(frozen=True, slots=True)
+class FeeGivenBack:
+    """One refund of an application fee, which does not say which refund of the charge it was made with."""
+
+    amount: Money
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ChargeTakenBack:
     """How far a charge was taken back when a refund was looked at, this refund and all others together."""
 
@@ -36,6 +44,8 @@ class ChargeTakenBack:
     """What went to the host, in the currency of the transfer; None where nothing did."""
     fee: Money | None
     fee_refunded: Money | None
+    fee_refunds: tuple[FeeGivenBack, ...]
+    """The newest ten, the oldest of them first."""
 
     @classmethod
     def parse(cls, body: Any) -> ChargeTakenBack | None:
@@ -51,7 +61,11 @@ class ChargeTakenBack:
             transferred=_money(transfer, "amount"),
             fee=_money(fee, "amount"),
             fee_refunded=_money(fee, "amount_refunded"),
-        )
+            fee_refunds=tuple(
+                FeeGivenBack(Money.from_wire(made["amount"], made["currency"]), instant(made["created"]))
+                for made in reversed(fee["refunds"]["data"])
+            ) if isinstance(fee, dict) else (),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,6 +161,21 @@ async def test_ours_under_way_beside_one_of_the_dashboard_counts_no_more_than_wa
     await shop.check()
 
 
+@pytest.mark.parametrize("first", [0, 1])
+async def test_the_fee_is_given_back_as_stripe_gave_it_whichever_of_two_refunds_comes_in_first(
+    shop: Shop, first: int
+) -> None:
+    payment = await shop.paid()
+    made = [await in_the_dashboard(shop, payment, 900, reverse_transfer=True, refund_application_fee=True),
+            await in_the_dashboard(shop, payment, 1100, reverse_transfer=True)]  # fmt: skip
+    events = await shop.events_of(payment)
+    for refund in (made[first], made[1 - first]):
+        await shop.deliver([event for event in events if event["data"]["object"]["id"] == refund["id"]])
+    assert sorted(refund.application_fee_refunded_minor for refund in await Refund.all()) == [0, 90]
+    assert await pots(shop) == {LedgerAccountKind.APPLICATION_FEES: 110, LedgerAccountKind.HOST_BALANCE: -110}
+    await shop.check()
+
+
 async def test_an_authorization_that_is_let_go_is_no_refund(shop: Shop) -> None:
     payment = (await shop.pay(capture_later=True)).payment
     await cancel_payment(shop.services, viewer=SERVICE, payment_id=payment.id, idempotency_key="c")
