@@ -280,8 +280,8 @@ async def test_a_worker_finds_what_nobody_told_it_of_and_survives_the_loss_of_it
     await asyncio.wait_for(worker, 5)
 
 
-async def test_connect_events_of_payments_are_not_believed(services: Services) -> None:
-    await deliver(services, make_event(account="acct_1"), EventSource.CONNECT)
+async def test_connect_events_of_what_only_the_platform_has_are_not_believed(services: Services) -> None:
+    await deliver(services, make_event(type_="customer.updated", account="acct_1"), EventSource.CONNECT)
     assert (await row_of()).status is WebhookEventStatus.IGNORED
     assert await process_due(services) == 0
 
