@@ -37,12 +37,14 @@ FROM unnest($1::uuid[], $2::text[]) AS v(id, error)
 WHERE i.id = v.id AND i.outcome IN ('REFUNDED', 'NOTHING_TO_REFUND') RETURNING i.cancellation_id
 """
 # One that could not even be begun, as of a payment that was disputed, is tried again when its payment changes; so is
-# what was lost to a guest's bank and won back after all.
+# one that Stripe refused, as for a dispute that nobody here had heard of, and what was lost to a guest's bank and won
+# back after all.
 _REOPEN: Final = """
 UPDATE activity_cancellation_items i SET outcome = 'PENDING', error = NULL, next_attempt_at = NULL, updated_at = now()
 FROM payments p
-WHERE i.outcome IN ('FAILED', 'NOTHING_TO_REFUND') AND i.refund_id IS NULL AND p.id = i.payment_id
+WHERE i.outcome IN ('FAILED', 'NOTHING_TO_REFUND') AND p.id = i.payment_id
     AND p.updated_at > i.updated_at
+    AND NOT EXISTS (SELECT FROM refunds r WHERE r.id = i.refund_id AND r.stripe_refund_id IS NOT NULL)
     AND (i.outcome = 'FAILED' OR p.captured_minor - p.refunded_minor - p.refund_pending_minor - p.disputed_minor > 0)
 RETURNING i.cancellation_id
 """
@@ -51,7 +53,7 @@ RETURNING i.cancellation_id
 async def watch_canceled(services: Services) -> int:
     """Take in what has happened since to those who were dealt with.
 
-    A refund that came back is among the failures from then on, to be tried again by hand; one that was never begun is
+    A refund that came back is among the failures from then on, to be tried again by hand; one that was never made is
     tried again by itself when its payment has changed.
 
     Returns: how many items are no longer what they were.

@@ -150,6 +150,29 @@ async def test_a_disputed_payment_is_a_failure_until_the_dispute_is_won(shop: Sh
     assert await off.refunds_at_stripe(payment) == [2000]
 
 
+async def test_a_dispute_that_nobody_has_heard_of_yet_is_waited_for_too(shop: Shop, off: CallingOff) -> None:
+    payment = await shop.paid()
+    await shop.sandbox.act(f"charges/{payment.stripe_charge_id}/dispute")
+    await off.begin()
+    assert (await off.finish()).failed == 1
+    assert await off.watch() == 0
+
+    await shop.deliver_all(payment)
+    assert await off.watch() == 1
+    assert (await off.finish()).failed == 1
+    assert "disputes" in str((await off.item(payment)).error)
+    assert await off.watch() == 0
+
+    [theirs] = await shop.sandbox.every("/v1/disputes", {"charge": payment.stripe_charge_id})
+    await shop.sandbox.act(f"disputes/{theirs['id']}/decide", outcome="won")
+    await shop.deliver_all(payment)
+    assert await off.watch() == 1
+    ended = await off.finish()
+    assert (ended.failed, await off.outcome(payment)) == (0, CancellationOutcome.REFUNDED)
+    assert await off.refunds_at_stripe(payment) == [2000]
+    await shop.check()
+
+
 async def test_a_guest_who_won_the_dispute_has_their_money(shop: Shop, off: CallingOff) -> None:
     payment = await shop.paid()
     await dispute(shop, payment)
