@@ -8,7 +8,6 @@ from models.base import new_id
 from models.disputes import Dispute
 from models.sets import update_rows
 from services.changes import ChangeSet
-from services.disputes.evidence import TEXT_MAX
 from services.disputes.history import record_change, snapshot
 from services.disputes.reading import lock_dispute
 from services.errors import InvalidInput, InvalidState
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
 
 ADD_NOTE: Final = "add_dispute_note"
 _NOTES_MAX: Final = 100
+_TEXT_MAX: Final = 15_000
+"""Characters of all notes and their authors together: what is gathered beside them is in the same text."""
 _AUTHOR_MAX: Final = 255
 
 
@@ -42,8 +43,8 @@ async def add_dispute_note(
     """
     viewer.require(Role.SERVICE, Role.ADMIN)
     check_text("author", author, length_max=_AUTHOR_MAX)
-    if not text.strip() or len(text) > TEXT_MAX or "\x00" in text:
-        raise InvalidInput("text", f"This has 1 to {TEXT_MAX} characters.")
+    if not text.strip() or len(text) > _TEXT_MAX or "\x00" in text:
+        raise InvalidInput("text", f"This has 1 to {_TEXT_MAX} characters.")
     arguments = {"dispute_id": str(dispute_id), "text": text, "author": author, "at": at and at.isoformat()}
     intent = Intent(viewer.caller, idempotency_key, ADD_NOTE, arguments)
     async with services.database.transaction() as connection:
@@ -57,6 +58,9 @@ async def add_dispute_note(
             raise InvalidState("This dispute takes no evidence any more.", state=dispute.status.value)
         if len(dispute.notes) >= _NOTES_MAX:
             raise InvalidInput("text", f"A dispute has at most {_NOTES_MAX} notes.")
+        noted = sum(len(note["author"]) + len(note["text"]) for note in dispute.notes)
+        if noted + len(author) + len(text) > _TEXT_MAX:
+            raise InvalidInput("text", f"All notes of a dispute have at most {_TEXT_MAX} characters together.")
         before = snapshot(dispute)
         when = (at or services.clock()).isoformat(timespec="seconds")
         dispute.notes = [*dispute.notes, {"id": str(new_id()), "at": when, "author": author, "text": text}]

@@ -110,6 +110,18 @@ async def test_what_was_staged_is_handed_in_later_with_what_was_noted_meanwhile(
     assert "The guest: Thanks,\nit was great!" in evidence["uncategorized_text"]
 
 
+async def test_no_more_is_noted_than_the_evidence_can_hold(shop: Shop, dispute: Dispute) -> None:
+    note: dict[str, Any] = {"viewer": SERVICE, "dispute_id": dispute.id, "author": "Support", "at": None}
+    await add_dispute_note(shop.services, text="a" * 14_000, idempotency_key="first", **note)
+    with pytest.raises(InvalidInput) as refused:
+        await add_dispute_note(shop.services, text="b" * 1_000, idempotency_key="second", **note)
+    assert refused.value.path == ["input", "text"]
+    assert len((await Dispute.get(id=dispute.id)).notes) == 1
+    await add_dispute_note(shop.services, text="The last word.", idempotency_key="second", **note)
+    await submitted(shop, dispute)
+    assert "The last word." in (await at_stripe(shop, dispute))["evidence"]["uncategorized_text"]
+
+
 async def test_files_are_uploaded_once_and_named_in_the_evidence(shop: Shop, dispute: Dispute) -> None:
     png = b"\x89PNG\r\n\x1a\n\r\n--boundary\r\n\x00\xff"
     files = [a_file(), a_file(png, field=EvidenceFileField.RECEIPT, name="Beleg ü.png", media_type="image/png")]
