@@ -98,6 +98,7 @@ CREATE INDEX disputes_due ON disputes (evidence_due_by) WHERE status IN ('NEEDS_
 CREATE INDEX evidence_files_dispute ON evidence_files (dispute_id, id);
 CREATE INDEX fraud_warnings_payment ON fraud_warnings (payment_id, id);
 CREATE INDEX balance_transactions_created ON balance_transactions (stripe_account, stripe_created_at, id);
+CREATE INDEX balance_transactions_available ON balance_transactions (stripe_account, available_on);
 CREATE INDEX balance_transactions_source ON balance_transactions (source_id) WHERE source_id IS NOT NULL;
 CREATE INDEX balance_transactions_payment ON balance_transactions (payment_id) WHERE payment_id IS NOT NULL;
 CREATE INDEX balance_transactions_payout ON balance_transactions (payout_id) WHERE payout_id IS NOT NULL;

@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     from services.core import Services
     from services.viewer import Viewer
 
-# What was made longer ago is available: no delay is longer than a month, and reserves are held for three.
 _PENDING: Final = """
 SELECT currency, available_on, sum(amount_minor - fee_minor)::bigint AS minor FROM balance_transactions
-WHERE stripe_account = $1 AND stripe_created_at > $2::timestamptz - interval '120 days' AND available_on > $2
+WHERE stripe_account = $1 AND available_on > $2
 GROUP BY currency, available_on HAVING sum(amount_minor - fee_minor) <> 0 ORDER BY currency, available_on
 """
 _OWING: Final = (
