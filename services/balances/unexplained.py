@@ -22,6 +22,7 @@ _AT_STRIPE: Final = (*(kind.value for kind in LedgerAccountKind if place_of(kind
 
 # In turn: every currency that it moved in; what moved at Stripe for a cause that is not known here; what moved there
 # beyond what was meant, in one currency; and what was posted here and has not moved there, though it was looked since.
+# A debt that was set off never moves there: it is said of two payments, at both places, and cancels out.
 # What moves nothing but a fee of Stripe's is its own cause, as that of a dispute that was prevented, which comes back.
 _UNEXPLAINED: Final = """
 WITH effects AS (
@@ -30,6 +31,7 @@ WITH effects AS (
     FROM ledger_transactions t JOIN ledger_postings p ON p.transaction_id = t.id
     JOIN ledger_accounts a ON a.id = p.account_id
     WHERE t.payment_id = ANY($1) AND a.kind = ANY($2) AND NOT starts_with(t.reference, 'balance:')
+        AND t.kind <> 'DEBT_RECOVERY'
     GROUP BY 1, 2, 3, 4, 5 HAVING sum(p.amount_minor) <> 0
 ), places AS (
     SELECT NULL::uuid AS owner, '' AS account
