@@ -5,32 +5,21 @@ TEST_SOAK=500 plays that many games, other ones each time, in place of the few a
 
 from __future__ import annotations
 
-import asyncio
-import os
-from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import pytest
-import structlog
-from hypothesis import HealthCheck, Phase
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
-from pydantic import SecretStr
+from hypothesis.stateful import initialize, precondition, rule
 
 from models.payments import PaymentStatus
-from services import embedded
-from settings import Settings
 from tests.support.crashes import Boundary, Trouble
+from tests.support.games import DAY, MINUTE, SOAK, MarketGame, chosen, crashes, faults, opened, play, which
 from tests.support.market import Market
-from tests.support.postgres import PostgresServer, create_database, drop_database
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-    from pathlib import Path
+    from tests.support.postgres import PostgresServer
 
-SOAK = int(os.environ.get("TEST_SOAK", "0"))
 pytestmark = pytest.mark.timeout(0 if SOAK else 120)
 
 CARDS = (
@@ -38,72 +27,24 @@ CARDS = (
     "pm_card_authenticationRequired", "pm_card_threeDSecureRequiredChargeDeclined", "pm_usBankAccount_processing",
     "pm_card_pendingRefund", "pm_card_bypassPending",
 )  # fmt: skip
-FAULTS = ("rate_429", "rate_500", "reset_before", "reset_after")
-MINUTE, DAY = 60, 86_400
-
-which = st.integers(0, 11)
 parts = st.sampled_from((None, 1 / 3, 0.5, 1.0))
-crashes = st.builds(Trouble.crash, st.sampled_from(Boundary), st.sampled_from((0, 0, 1)))
-faults = st.builds(Trouble.failing, st.sampled_from(FAULTS), st.integers(0, 5), st.sampled_from((0, 0, 1, 2)))
 troubles = st.one_of(st.none(), st.none(), crashes, faults)
 somebody_has_asked = precondition(lambda game: bool(game.market.asked))
-Chosen = TypeVar("Chosen")
 
 
-def chosen(things: list[Chosen], index: int) -> list[Chosen]:
-    """One of them in a list, or none where there is none."""
-    return [things[index % len(things)]] if things else []
-
-
-class Game(RuleBasedStateMachine):
+class Game(MarketGame):
     """One market from its opening until everybody agrees."""
-
-    market: Market
-
-    def __init__(self, run: Callable[[Coroutine[Any, Any, Any]], Any], opened: Callable[[Any], Any]) -> None:
-        super().__init__()
-        self._run = run
-        self._opened = opened
-        self._stack = AsyncExitStack()
-        self._is_sound = False
-
-    def step(self, move: Coroutine[Any, Any, Any], trouble: Trouble | None = None) -> None:
-        """Make a move, in trouble or not; whatever came of it, all must hold."""
-
-        async def moved() -> None:
-            self.market.trap.arm(trouble)
-            await move
-            self.market.trap.arm(None)
-            await self.market.check()
-
-        self._is_sound = False
-        self._run(moved())
-        self._is_sound = True
-
-    def teardown(self) -> None:
-        """All comes to rest, half the time by webhooks and half the time by the sweeper."""
-
-        async def ended() -> None:
-            try:
-                if self._is_sound:
-                    await self.market.come_to_rest(by_webhook=len(self.market.asked) % 2 == 0)
-            finally:
-                await self._stack.aclose()
-
-        self._run(ended())
 
     @initialize(
         capacities=st.tuples(st.integers(4, 12), st.integers(1, 6)),
         first=st.lists(st.tuples(st.sampled_from(CARDS), st.booleans()), min_size=2, max_size=4),
     )
     def open(self, capacities: tuple[int, int], first: list[tuple[str, bool]]) -> None:
-        async def opened() -> None:
-            self.market = await self._stack.enter_async_context(self._opened(capacities))
+        async def paid() -> None:
             for guest, (method, later) in enumerate(first):
                 await self.market.ask_anew(self.market.payment(guest % 3, 0, method, 1, later=later, save=False))
 
-        self._run(opened())
-        self._is_sound = True
+        self.begin(paid, capacities)
 
     # --- clients ----------------------------------------------------------------------------------------------------
 
@@ -253,54 +194,9 @@ class Game(RuleBasedStateMachine):
         self.step(self.market.come_to_rest(by_webhook=by_webhook))
 
 
-@pytest.fixture
-async def accounts_sandbox(session_folder: Path) -> AsyncIterator[str]:
-    """A sandbox where each game has an account of its own, and nothing happens by itself."""
-    options = ("--accounts-by-key", "--async-delay", str(DAY))
-    async with embedded.sandbox(session_folder / "games", options=options) as url:
-        yield url
-
-
-@pytest.fixture
-def quiet() -> Iterator[None]:
-    """Thousands of lines about faults that were wanted."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
-    yield
-    structlog.configure(**before)
-
-
 @pytest.mark.usefixtures("quiet")
 def test_in_whatever_order_nothing_is_lost_or_done_twice(
     postgres: PostgresServer, valkey_server: str, accounts_sandbox: str
 ) -> None:
-    runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
-    game = hypothesis_settings(
-        max_examples=SOAK or 12, stateful_step_count=50 if SOAK else 30, derandomize=not SOAK, database=None,
-        deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate],  # making a failure's game shorter takes minutes
-    )  # fmt: skip
-    with runner:
-        run_state_machine_as_test(
-            lambda: Game(runner.run, partial(opened, postgres, valkey_server, accounts_sandbox)),
-            settings=game,
-        )
-
-
-@asynccontextmanager
-async def opened(
-    postgres: PostgresServer, valkey: str, sandbox: str, capacities: tuple[int, int]
-) -> AsyncIterator[Market]:
-    """A market on a database of its own. A call that fails is not tried again at once: that takes its time."""
-    name = await create_database(postgres)
-    settings = Settings(
-        _env_file=None, database_url=SecretStr(postgres.database(name)), redis_url=SecretStr(valkey),
-        stripe_api_base=sandbox, stripe_webhook_secret=(SecretStr("whsec_platform"),),
-        stripe_connect_webhook_secret=(SecretStr("whsec_connect"),), return_urls=("https://front.example/",),
-        stripe_rate=5000, breaker_failures=1_000_000, stripe_deadline_s=0.001, duplicate_wait_s=0.05,
-    )  # fmt: skip
-    try:
-        async with Market.open(settings, sandbox, capacities) as market:
-            yield market
-    finally:
-        await drop_database(postgres, name)
+    markets = partial(opened, Market, postgres, valkey_server, accounts_sandbox)
+    play(lambda run: Game(run, markets), games=12, steps=30)

@@ -5,8 +5,6 @@ TEST_SOAK=500 plays that many lives, other ones each time, in place of the few a
 
 from __future__ import annotations
 
-import asyncio
-import os
 import random
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
@@ -14,11 +12,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
-import structlog
-from hypothesis import HealthCheck, Phase
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from pydantic import SecretStr
 
 from models.money import Money
@@ -39,24 +34,23 @@ from services.wiring import open_services
 from settings import Settings
 from tests.support.clock import Clock
 from tests.support.crashes import Boundary, Crash, Trap, Trouble, trapped
+from tests.support.games import FAULTS, SOAK, play
 from tests.support.membership import Member
 from tests.support.postgres import PostgresServer, create_database, drop_database
 from tests.support.sandbox import RefusedError, Sandbox
 from tests.support.shop import receive_signed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Callable, Coroutine
     from pathlib import Path
 
     from models.plans import Plan
     from services.core import Services
 
-SOAK = int(os.environ.get("TEST_SOAK", "0"))
 pytestmark = pytest.mark.timeout(0 if SOAK else 180)
 
 CARDS = ("pm_card_visa", "pm_card_visa", "pm_card_mastercard", "pm_card_chargeDeclined",
          "pm_card_chargeCustomerFail", "pm_card_authenticationRequired")  # fmt: skip
-FAULTS = ("rate_429", "rate_500", "reset_before", "reset_after")
 LIVE = ("trialing", "active", "past_due", "unpaid", "paused", "incomplete")
 SERVICE = Viewer(Role.SERVICE, "platform")
 
@@ -344,27 +338,12 @@ async def lives_sandbox(session_folder: Path) -> AsyncIterator[str]:
         yield url
 
 
-@pytest.fixture
-def quiet() -> Iterator[None]:
-    """Thousands of lines about faults that were wanted."""
-    before = structlog.get_config()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
-    yield
-    structlog.configure(**before)
-
-
 @pytest.mark.usefixtures("quiet")
 def test_whatever_a_subscriber_does_nothing_is_charged_twice_or_lost(
     postgres: PostgresServer, valkey_server: str, lives_sandbox: str
 ) -> None:
-    game = hypothesis_settings(
-        max_examples=SOAK or 8, stateful_step_count=50 if SOAK else 30, derandomize=not SOAK, database=None,
-        deadline=None, report_multiple_bugs=False, suppress_health_check=list(HealthCheck), phases=[Phase.generate],
-    )  # fmt: skip
-    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
-        run_state_machine_as_test(
-            lambda: Game(runner.run, partial(opened, postgres, valkey_server, lives_sandbox)), settings=game
-        )
+    lives = partial(opened, postgres, valkey_server, lives_sandbox)
+    play(lambda run: Game(run, lives), games=8, steps=30)
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID, uuid4
 
 import orjson
@@ -95,7 +95,7 @@ class Market:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings, sandbox_url: str, capacities: tuple[int, int]) -> AsyncIterator[Market]:
+    async def open(cls, settings: Settings, sandbox_url: str, capacities: tuple[int, int]) -> AsyncIterator[Self]:
         """A host whose activities have that many seats, and three guests, two of whom are no customers yet."""
         key = f"sk_test_{uuid4().hex}"
         settings = settings.model_copy(update={"stripe_secret_key": SecretStr(key), "stripe_api_base": sandbox_url})
@@ -272,14 +272,17 @@ class Market:
         things = await self.sandbox.every(f"/v1/{kind}")
         return [thing["id"] for thing in reversed(things) if not statuses or thing["status"] in statuses]
 
-    async def refund_in_dashboard(self, intent: str, part: float | None, **options: Any) -> None:
+    async def refund_in_dashboard(
+        self, intent: str, part: float | None, *, account: str | None = None, **options: Any
+    ) -> None:
         """Somebody gives money back past Paydesk; with more than is left, or twice from a host, nothing happens."""
         amount = None
         if part is not None:
-            received = (await self.sandbox.get(f"/v1/payment_intents/{intent}"))["amount_received"]
+            received = (await self.sandbox.get(f"/v1/payment_intents/{intent}", account=account))["amount_received"]
             amount = max(1, int(received * part))
         with suppress(RefusedError):
-            await self.sandbox.post("/v1/refunds", {"payment_intent": intent, "amount": amount, **options})
+            asked = {"payment_intent": intent, "amount": amount, **options}
+            await self.sandbox.post("/v1/refunds", asked, account=account)
 
     # --- what goes on by itself -------------------------------------------------------------------------------------
 
