@@ -79,6 +79,8 @@ class Progress:
     """What is left of the kind ends there; None: all of it."""
     accounts: int = 1
     accounts_done: int = 0
+    done: bool = False
+    """Whether the account is among those."""
 
     @classmethod
     def of(cls, run: ReconciliationRun) -> Progress:
@@ -183,7 +185,9 @@ async def _go_through(
     """Compare one account, or what is left of it."""
     at = Progress.of(run)
     if at.account != account.id:
-        at = replace(at, account=account.id, kind="", until=None)
+        at = replace(at, account=account.id, kind="", until=None, done=False)
+    elif at.done:
+        return run
     begun = [kind.name for kind in KINDS].index(at.kind) if at.kind else 0
     first = int(run.from_at.timestamp())
     try:
@@ -209,7 +213,7 @@ async def _go_through(
             raise
         log.warning("reconciliation.account_refused", account=account.id, code=error.code)
         run = await _note(services, run, at, [no_access(run.id, account.id, error.code or "refused")])
-    at = replace(at, kind=KINDS[-1].name, until=first, accounts_done=at.accounts_done + 1)
+    at = replace(at, kind=KINDS[-1].name, until=first, accounts_done=at.accounts_done + 1, done=True)
     return await _note(services, run, at)
 
 

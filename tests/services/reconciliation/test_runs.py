@@ -75,6 +75,7 @@ async def test_a_run_that_is_broken_off_again_and_again_counts_everything_once(s
     assert finished is not None
     assert broken > 3
     assert (finished.id, finished.checked, finished.matched) == (run.id, whole, whole - 1)
+    assert (Progress.of(finished).accounts_done, Progress.of(finished).accounts) == (2, 2)
     assert await Drift.filter(run_id=run.id).count() == 1
 
 
