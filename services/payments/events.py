@@ -34,8 +34,8 @@ log = structlog.get_logger("payments.events")
 _BY_INTENT = "SELECT * FROM payments WHERE stripe_payment_intent_id = $1"
 _NO_INTENT_YET = """
 SELECT EXISTS (
-    SELECT FROM payments
-    WHERE id = $1 AND stripe_account = $2 AND stripe_payment_intent_id IS NULL AND status = 'PENDING'
+    SELECT FROM payments p JOIN operations o ON o.subject_id = p.id AND o.status = 'RUNNING'
+    WHERE p.id = $1 AND p.stripe_account = $2 AND p.stripe_payment_intent_id IS NULL AND p.status = 'PENDING'
 )
 """
 _RETRY_AFTER_S = 2

@@ -27,9 +27,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger("refunds.events")
 
 _RETRY_AFTER_S = 2
+# Only while somebody is at it: what is parked may wait for a person for days, and holds up nothing else of its host.
 _UNBORN = """
 SELECT EXISTS (
-    SELECT FROM payments WHERE stripe_account = $1 AND stripe_payment_intent_id IS NULL AND status = 'PENDING'
+    SELECT FROM payments p JOIN operations o ON o.subject_id = p.id AND o.status = 'RUNNING'
+    WHERE p.stripe_account = $1 AND p.stripe_payment_intent_id IS NULL AND p.status = 'PENDING'
 )
 """
 _UNDER_WAY = """
@@ -82,7 +84,7 @@ async def charge_refunded(services: Services, event: WebhookEvent) -> None:
 async def captured_payment_of(services: Services, thing: dict[str, Any], event: WebhookEvent) -> Payment | None:
     """The captured payment of a refund, dispute or charge, settled first where that overtook its success.
 
-    Raises: OperationInProgress where the intent of a direct charge on that account is not known yet.
+    Raises: OperationInProgress while the answer that names the intent of a direct charge on that account is awaited.
     """
     intent_id = thing.get("payment_intent")
     if intent_id is None:

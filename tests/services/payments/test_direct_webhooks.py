@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 
 from models.connect_accounts import ConnectAccountType
+from models.operations import Operation, OperationStatus
 from models.payments import Payment, PaymentStatus
 from models.refunds import Refund
 from models.webhook_events import WebhookEvent, WebhookEventStatus
+from services.parked import retry_parked
 from services.payments.actions import capture_payment
 from services.webhooks.processing import process_due
 from services.webhooks.sweeper import sweep
 from tests.services.payments.test_direct import account_of, pots, retry
+from tests.support.crashes import Boundary, Crash, Trap, Trouble, trapped
 from tests.support.shop import SERVICE, Shop, receive_signed
 
 if TYPE_CHECKING:
@@ -179,4 +183,30 @@ async def test_what_no_webhook_brought_is_found_on_the_host_s_account(shop: Shop
     while await process_due(shop.services):
         pass
     assert (await shop.now(payment)).status is PaymentStatus.SUCCEEDED
+    await shop.check()
+
+
+async def test_a_payment_that_waits_for_a_person_does_not_hold_up_what_else_its_host_sells(shop: Shop) -> None:
+    trap = Trap()
+    async with trapped(shop.services, trap, shop.sandbox) as services:
+        trap.arm(Trouble.crash(Boundary.CALLED, 1))
+        with pytest.raises(Crash):
+            await replace(shop, services=services).pay()
+    payment = await Payment.get()
+    own = await own_charge(shop, metadata={"payment_id": str(payment.id)})
+    await shop.sandbox.post("/v1/refunds", {"payment_intent": own["id"], "amount": 500}, account=account_of(shop))
+    await told(shop, own["id"])
+    waiting = await WebhookEvent.filter(status=WebhookEventStatus.RECEIVED)
+    assert {row.type.partition(".")[0] for row in waiting} >= {"payment_intent", "charge"}
+    await Operation.filter(subject_id=payment.id).update(status=OperationStatus.PARKED)
+    shop.clock.forward(seconds=60)
+    await process_due(shop.services)
+    assert await WebhookEvent.filter(status=WebhookEventStatus.RECEIVED).count() == 0
+    assert await WebhookEvent.filter(status=WebhookEventStatus.FAILED).count() == 0
+    assert (await Payment.get()).status is PaymentStatus.PENDING
+    [parked] = await Operation.filter(subject_id=payment.id)
+    async with shop.services.database.pool.acquire() as connection:
+        assert await retry_parked(connection, parked.id)
+    await shop.recover()
+    assert ((await Payment.get()).status, await Refund.all().count()) == (PaymentStatus.SUCCEEDED, 0)
     await shop.check()
