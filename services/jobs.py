@@ -20,6 +20,7 @@ from services.billing_review import review_if_due
 from services.circuit_breaker import BreakerState
 from services.dunning.collection import collect
 from services.exclusive import exclusively
+from services.measuring import measure_cancellations, measure_debts, measure_disputes, measure_transfers
 from services.pauses import backoff_s, pause
 from services.payment_methods.expiry import notice_expiring
 from services.payments.holds import expire_holds
@@ -47,6 +48,7 @@ _AT_ONCE_WHILE_AWAY: Final = 2
 _BACKOFF_S: Final = 1.0
 _BACKOFF_AT_MOST_S: Final = 60.0
 _MEASURE_EVERY_S: Final = 15.0
+_MEASURE_MONEY_EVERY_S: Final = 60.0
 _REVIEW_LOOK_EVERY_S: Final = 600.0
 """How soon a review of billing that was broken off goes on; the settings say how often one begins."""
 _WATCH_CANCELED_EVERY_S: Final = 30.0
@@ -91,6 +93,10 @@ def periodic_jobs(services: Services) -> list[Job]:
         Job("measure_inbox", _MEASURE_EVERY_S, measure_inbox),
         Job("measure_operations", _MEASURE_EVERY_S, measure_operations),
         Job("measure_audit", _MEASURE_EVERY_S, measure_backlog),
+        Job("measure_transfers", _MEASURE_MONEY_EVERY_S, measure_transfers),
+        Job("measure_debts", _MEASURE_MONEY_EVERY_S, measure_debts),
+        Job("measure_disputes", _MEASURE_MONEY_EVERY_S, measure_disputes),
+        Job("measure_cancellations", _MEASURE_MONEY_EVERY_S, measure_cancellations),
     ]
 
 

@@ -94,6 +94,7 @@ class Metrics:
             "paydesk_live_delivered", "Changes handed to subscriptions since the start.", registry=registry
         )
         self._count_books(registry)
+        self._count_what_waits(registry)
 
     def _count_books(self, registry: CollectorRegistry) -> None:
         """What is told of Stripe's books beside ours."""
@@ -113,6 +114,35 @@ class Metrics:
         self.drifts = Counter(
             "paydesk_drifts", "Differences that reconciliations found.", ["object", "kind"], registry=registry
         )
+
+    def _count_what_waits(self, registry: CollectorRegistry) -> None:
+        """What is told of money that hosts, guests and banks wait for."""
+        self.transfers_overdue = Gauge(
+            "paydesk_transfers_overdue", "Hosts' parts that are due and not looked at; counted up to 100,000.",
+            registry=registry,
+        )  # fmt: skip
+        self.transfers_overdue_oldest_s = Gauge(
+            "paydesk_transfers_overdue_oldest_seconds", "How long the first of them has been due.", registry=registry
+        )
+        self.transfers_refused = Gauge(
+            "paydesk_transfers_refused", "Hosts' parts that Stripe refused to send, and that are tried again.",
+            registry=registry,
+        )  # fmt: skip
+        self.indebted_hosts = Gauge(
+            "paydesk_indebted_hosts", "Hosts who owe the platform.", ["currency"], registry=registry
+        )
+        self.host_debts_minor = Gauge(
+            "paydesk_host_debts_minor_units", "What they owe, in minor units.", ["currency"], registry=registry
+        )
+        self.disputes_unanswered = Gauge(
+            "paydesk_disputes_unanswered", "Disputes that wait for evidence, by whether their deadline is near.",
+            ["deadline"], registry=registry,
+        )  # fmt: skip
+        self.cancellation_items_failed = Gauge(
+            "paydesk_cancellation_items_failed",
+            "Guests of activities that were called off who could not be refunded; counted up to 100,000.",
+            registry=registry,
+        )  # fmt: skip
 
     def stripe_call(self, resource: str, outcome: str, seconds: float) -> None:
         """Count a try of a call to Stripe; the gateway's `on_call`."""

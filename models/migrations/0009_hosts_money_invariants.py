@@ -89,6 +89,7 @@ CREATE INDEX payments_direct_unanswered ON payments (stripe_account)
 CREATE INDEX payments_charge ON payments (stripe_charge_id) WHERE stripe_charge_id IS NOT NULL;
 CREATE INDEX transfers_payment ON transfers (payment_id, id);
 CREATE INDEX transfers_allocation ON transfers (allocation_id, id);
+CREATE INDEX transfers_refused ON transfers (updated_at) WHERE status = 'REFUSED';
 CREATE INDEX transfer_reversals_payment ON transfer_reversals (payment_id, id);
 CREATE INDEX transfer_reversals_allocation ON transfer_reversals (allocation_id, id);
 CREATE INDEX transfer_reversals_transfer ON transfer_reversals (transfer_id) WHERE transfer_id IS NOT NULL;
@@ -119,6 +120,7 @@ CREATE INDEX activity_cancellation_items_listed ON activity_cancellation_items (
 CREATE INDEX activity_cancellation_items_due ON activity_cancellation_items (cancellation_id, id) WHERE outcome = 'PENDING';
 CREATE INDEX activity_cancellation_items_unpaid ON activity_cancellation_items (cancellation_id, id)
     WHERE outcome IN ('FAILED', 'NOTHING_TO_REFUND');
+CREATE INDEX activity_cancellation_items_failed ON activity_cancellation_items (updated_at) WHERE outcome = 'FAILED';
 CREATE INDEX refunds_given_up ON refunds (updated_at) WHERE status IN ('FAILED', 'CANCELED');
 CREATE INDEX activity_cancellations_running ON activity_cancellations (id) WHERE status = 'RUNNING';
 """
