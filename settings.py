@@ -217,6 +217,9 @@ class Settings(BaseSettings):
     gap_every_s: float = _setting(300.0, "Seconds between passes over Stripe's list of events.", gt=0)
 
     body_limit: int = _setting(1_048_576, "Bytes of a request body at most.", ge=1024)
+    evidence_body_limit: int = _setting(
+        8_388_608, "The same of a signed-in request that names `submitDisputeEvidence`, for its files.", ge=1024
+    )
     query_depth: int = _setting(15, "Levels of nesting in a GraphQL document.", ge=1)
     query_aliases: int = _setting(30, "Aliases in a GraphQL document.", ge=0)
     query_tokens: int = _setting(2_000, "Tokens of a GraphQL document.", ge=10)

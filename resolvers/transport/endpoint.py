@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 import orjson
 from graphql import OperationType
 
+from resolvers.transport.bodies import Bodies, BodyTooLarge, BodyTooSlow
 from resolvers.transport.card_numbers import CODE as CARD_NUMBER
 from resolvers.transport.card_numbers import REFUSAL as CARD_NUMBER_REFUSAL
 from resolvers.transport.card_numbers import has_card_number, has_card_number_in_url
@@ -57,16 +58,16 @@ class GraphQLEndpoint:
     """The ASGI application of `/graphql` for HTTP."""
 
     def __init__(
-        self, execution: Execution, authenticator: Authenticator, *, body_limit: int, graphiql: Graphiql | None
+        self, execution: Execution, authenticator: Authenticator, *, bodies: Bodies, graphiql: Graphiql | None
     ) -> None:
         """
         Args:
-            body_limit: bytes of a body at most.
+            bodies: reads bodies, within their limits.
             graphiql: the page for browsers, if they get one.
         """
         self._execution = execution
         self._authenticator = authenticator
-        self._body_limit = body_limit
+        self._bodies = bodies
         self._graphiql = graphiql
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,9 +82,9 @@ class GraphQLEndpoint:
             status, body = await self._answer(scope, headers, receive, answer_type)
         except _Answered as answered:
             body = orjson.dumps({"errors": [{"message": str(answered), "extensions": {"code": answered.code}}]})
-            too_large = answered.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-            await _send(send, answered.status, body, answer_type or PLAIN_JSON, answered.headers, more=too_large)
-            if too_large:
+            unread = answered.status in {HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.SERVICE_UNAVAILABLE}
+            await _send(send, answered.status, body, answer_type or PLAIN_JSON, answered.headers, more=unread)
+            if unread:
                 await _linger(receive)
                 await send({"type": "http.response.body", "body": b""})
             return
@@ -110,10 +111,16 @@ class GraphQLEndpoint:
                 HTTPStatus.UNAUTHORIZED, error.code, str(error), www_authenticate='Bearer error="invalid_token"'
             ) from None
         caller = Caller(authenticated.viewer if authenticated else None, headers.get(b"accept-language"))
-        try:
-            parameters = await self._parameters(scope, headers, receive)
-        except MalformedRequest as error:
-            raise _Answered(HTTPStatus.BAD_REQUEST, "BAD_REQUEST", str(error)) from None
+        async with AsyncExitStack() as body:
+            try:
+                parameters = await self._parameters(scope, headers, receive, body, known=authenticated is not None)
+            except MalformedRequest as error:
+                raise _Answered(HTTPStatus.BAD_REQUEST, "BAD_REQUEST", str(error)) from None
+            return await self._execute(parameters, caller, method, answer_type)
+
+    async def _execute(
+        self, parameters: Parameters, caller: Caller, method: str, answer_type: str
+    ) -> tuple[HTTPStatus, bytes]:
         try:
             operation = self._execution.prepare(parameters)
             self._check_kind(operation.kind, method)
@@ -136,7 +143,10 @@ class GraphQLEndpoint:
                 HTTPStatus.METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "Send mutations by POST.", allow="POST"
             )
 
-    async def _parameters(self, scope: Scope, headers: Headers, receive: Receive) -> Parameters:
+    async def _parameters(
+        self, scope: Scope, headers: Headers, receive: Receive, body: AsyncExitStack, *, known: bool
+    ) -> Parameters:
+        """The parameters; what `body` holds is let go of once they are done with."""
         if has_card_number_in_url(scope["query_string"]):
             raise _Answered(HTTPStatus.BAD_REQUEST, CARD_NUMBER, CARD_NUMBER_REFUSAL)
         if scope["method"] == "GET":
@@ -158,34 +168,25 @@ class GraphQLEndpoint:
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "UNSUPPORTED_MEDIA_TYPE", "Send the body without compression.",
                 accept_encoding="identity",
             )  # fmt: skip
-        body = await self._body(headers, receive)
-        if has_card_number(body):
+        read = self._bodies.read(headers.get(b"content-length", ""), receive, known=known)
+        try:
+            text = await body.enter_async_context(read)
+        except BodyTooLarge as error:
+            raise _Answered(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "BODY_TOO_LARGE", str(error), connection="close"
+            ) from None
+        except BodyTooSlow as error:
+            raise _Answered(
+                HTTPStatus.SERVICE_UNAVAILABLE, "BUSY", str(error), connection="close", retry_after="10"
+            ) from None
+        large = len(text) > self._bodies.limit
+        # A large one takes its time, which the others need not wait for.
+        if await asyncio.to_thread(has_card_number, text) if large else has_card_number(text):
             raise _Answered(HTTPStatus.BAD_REQUEST, CARD_NUMBER, CARD_NUMBER_REFUSAL)
-        return read_parameters(parse_json(body))
-
-    async def _body(self, headers: Headers, receive: Receive) -> bytes:
-        declared = headers.get(b"content-length", "")
-        if declared.isdigit() and int(declared) > self._body_limit:
-            raise self._too_large()
-        chunks: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise MalformedRequest("The body ended early.")
-            chunk = message.get("body", b"")
-            size += len(chunk)
-            if size > self._body_limit:
-                raise self._too_large()
-            chunks.append(chunk)
-            if not message.get("more_body"):
-                return b"".join(chunks)
-
-    def _too_large(self) -> _Answered:
-        return _Answered(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "BODY_TOO_LARGE",
-            f"The body is larger than the limit of {self._body_limit} bytes.", connection="close",
-        )  # fmt: skip
+        parameters = read_parameters(parse_json(text))
+        if large and len(parameters.query or "") > self._bodies.limit:
+            raise MalformedRequest("Send what is large in `variables`, not within the document.")
+        return parameters
 
 
 async def _send(

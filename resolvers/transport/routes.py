@@ -9,6 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route, WebSocketRoute
 
 from resolvers.admin_reads import AdminReads
+from resolvers.transport.bodies import Bodies
 from resolvers.transport.endpoint import GraphQLEndpoint
 from resolvers.transport.execution import Execution
 from resolvers.transport.graphiql_page import Graphiql
@@ -71,7 +72,8 @@ def transport_routes(
     """
     execution = Execution(schema, settings, new_context, watch)
     graphiql = Graphiql(path=PATH, tokens=tokens or {}) if settings.graphiql else None
-    endpoint = GraphQLEndpoint(execution, authenticator, body_limit=settings.body_limit, graphiql=graphiql)
+    bodies = Bodies(limit=settings.body_limit, evidence_limit=settings.evidence_body_limit)
+    endpoint = GraphQLEndpoint(execution, authenticator, bodies=bodies, graphiql=graphiql)
     limits = SocketLimits(
         init_s=settings.socket_init_s, subscriptions=settings.socket_subscriptions, message_length=settings.body_limit
     )
