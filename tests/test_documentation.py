@@ -9,7 +9,9 @@ import pytest
 from typer.main import get_command
 
 from manage import app
+from models.transfers import TransferHold
 from resolvers.api import build_schema
+from services.metrics import Metrics
 from services.stripe_gateway import API_VERSION
 from services.webhooks.handlers import enabled_events
 from services.webhooks.inbox import EventSource
@@ -62,6 +64,25 @@ def test_every_event_that_is_handled_is_listed_for_its_endpoint(source: EventSou
     )
     path = {EventSource.PLATFORM: "/webhooks/stripe", EventSource.CONNECT: "/webhooks/stripe/connect"}[source]
     assert lists[path].split() == enabled_events(source)
+
+
+def test_what_operators_are_to_watch_is_measured() -> None:
+    families = list(Metrics().registry.collect())
+    told = {f"{family.name}_total" if family.type == "counter" else family.name for family in families}
+    watched = {name.split("{")[0] for name in first_column(section(OPERATIONS, "What to watch"))}
+    assert {name for name in watched if name.startswith("paydesk_")} <= told
+    assert set(re.findall(r"\bpaydesk_[a-z_]+[a-z]\b", OPERATIONS)) <= told
+
+
+def test_every_reason_to_hold_a_host_s_part_is_explained() -> None:
+    title = "Releasing hosts' parts, and their debts"
+    assert first_column(section(OPERATIONS, title)) - {"held"} == {hold.value for hold in TransferHold}
+
+
+def test_every_link_to_a_section_of_the_guide_leads_there() -> None:
+    titles = re.findall(r"^## (.*)$", OPERATIONS, flags=re.MULTILINE)
+    anchors = {re.sub("[^a-z -]", "", title.lower()).replace(" ", "-") for title in titles}
+    assert set(re.findall(r"\]\(#([^)]+)\)", OPERATIONS)) <= anchors
 
 
 def test_every_command_is_listed() -> None:
