@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 
 from models.operations import Operation, OperationStatus
 from models.payments import Payment
@@ -17,6 +18,7 @@ from tests.support.crashes import Boundary, Crash, Trap, Trouble, trapped
 from tests.support.hosts import Hosts, shares
 
 if TYPE_CHECKING:
+    from services.stripe_requests import StripeRequest
     from tests.support.shop import Shop
 
 # The payment's own call and transaction, what is planned, and a call and a transaction for each host.
@@ -108,4 +110,42 @@ async def test_a_transfer_whose_key_stripe_forgot_is_found_in_its_group(shop: Sh
     await shop.recover()
     assert await hosts.sent_to(payment, shop.host) == [1800]
     assert (await Transfer.get()).status is TransferStatus.PAID
+    await hosts.check(payment)
+
+
+class Broken:
+    """The way to Stripe, which has a bug of its own for each of these accounts."""
+
+    def __init__(self, stripe: Any, *accounts: str) -> None:
+        self._stripe = stripe
+        self._accounts = accounts
+
+    async def send(self, request: StripeRequest, **options: Any) -> Any:
+        """As the gateway's."""
+        for account in self._accounts:
+            if request.method == "post" and account in request.body:
+                raise RuntimeError(account)
+        return await self._stripe.send(request, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stripe, name)
+
+
+async def test_what_goes_wrong_with_some_transfers_hides_none_of_them_and_keeps_no_other(
+    shop: Shop, hosts: Hosts
+) -> None:
+    others = [await hosts.add() for _ in range(2)]
+    broken = [str((await hosts.account(host)).stripe_account_id) for host in others]
+    with structlog.testing.capture_logs() as logs:
+        payment = await shop.through(Broken(shop.services.stripe, *broken)).paid(
+            splits=shares((others[0], "0.3"), (others[1], "0.3"), (shop.host, "0.4"))
+        )
+    failed = [entry for entry in logs if entry["event"] == "transfers.send_failed"]
+    unsent = await Transfer.filter(status=TransferStatus.PLANNED)
+    assert sorted(entry["transfer"] for entry in failed) == sorted(str(transfer.id) for transfer in unsent)
+    assert len(failed) == 2
+    assert {entry["log_level"] for entry in failed} == {"error"}
+    assert await hosts.sent_to(payment, *others, shop.host) == [0, 0, 720]
+    await shop.recover()
+    assert await hosts.sent_to(payment, *others, shop.host) == [540, 540, 720]
     await hosts.check(payment)
