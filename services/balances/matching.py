@@ -149,13 +149,14 @@ class Movements:
         """Of all that were found."""
         return {movement.id for movement in self._all()}
 
-    def of(self, row: BalanceTransaction, *, shows: Callable[[UUID], bool]) -> Match | None:
+    def of(self, row: BalanceTransaction, *, shows: Callable[[UUID], bool], guess: bool) -> Match | None:
         """What a row settles, which no other row of the account can settle any more; None where there is nothing.
 
         Args:
             shows: whether a movement changes the balance of the account.
+            guess: whether a movement of another amount will do, since the row's own is not expected any more.
         """
-        movement = self._main(row)
+        movement = self._main(row, guess=guess)
         if movement is None or not shows(movement.id):
             return None
         self._taken.add(movement.id)
@@ -168,9 +169,9 @@ class Movements:
         self._taken.add(fee.id)
         return Match(movement, fee)
 
-    def _main(self, row: BalanceTransaction) -> Movement | None:
+    def _main(self, row: BalanceTransaction, *, guess: bool) -> Movement | None:
         if row.type == "application_fee_refund":
-            return self._fee_refund(row)
+            return self._fee_refund(row, guess=guess)
         candidates = [self._by_reference.get(name) for name in self._references(row)]
         through = self._through.get(self._cause(row) or "")
         return self._free([*candidates, through, *(self._of_payment(through) if _is_fee_refund(row) else ())])
@@ -185,10 +186,12 @@ class Movements:
         """The first that no row has settled."""
         return next((one for one in candidates if one is not None and one.id not in self._taken), None)
 
-    def _fee_refund(self, row: BalanceTransaction) -> Movement | None:
+    def _fee_refund(self, row: BalanceTransaction, *, guess: bool) -> Movement | None:
+        """By its amount, where it was not exchanged: of several, the row's own may be the last to become known here."""
         left = [one for one in self._fee_refunds[row.related_id or ""] if one[0].id not in self._taken]
         same = [movement for movement, amount in left if amount == (row.currency, row.amount_minor)]
-        return next(iter(same or [movement for movement, _ in left]), None)
+        others = left if guess or row.exchange_rate is not None else []
+        return next(iter(same or [movement for movement, _ in others]), None)
 
     def _all(self) -> Iterable[Movement]:
         yield from self._by_reference.values()

@@ -198,7 +198,7 @@ class _Batch:
         """Join a row to its movement, or post it whole where there is none and it is time."""
         assert self._movements is not None
         before = [getattr(row, name) for name in _COLUMNS]
-        match = self._movements.of(row, shows=self._shows)
+        match = self._movements.of(row, shows=self._shows, guess=not self._may_wait(row))
         if match is not None:
             row.settles_id = match.movement.id
             row.fee_settles_id = match.fee.id if match.fee else None

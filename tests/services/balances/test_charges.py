@@ -120,3 +120,21 @@ async def test_an_invoice_is_the_platform_s_and_what_is_given_back_of_it_too(
     await assert_books_agree(services, sandbox)
     assert (row.user_id, await subscriber.balance("SUBSCRIPTION_INCOME")) == (subscriber.user.id, 600)
     await subscriber.check()
+
+
+async def test_what_is_given_back_of_a_fee_waits_for_the_refund_that_it_belongs_to(shop: Shop) -> None:
+    payment = await shop.paid()
+    for amount in (1500, 300):
+        given = {"payment_intent": payment.stripe_payment_intent_id, "amount": amount, "refund_application_fee": True}
+        await shop.sandbox.post("/v1/refunds", given)
+    await mirror_all(shop.services)
+    await shop.services.database.pool.execute(
+        "UPDATE balance_transactions SET stripe_created_at = stripe_created_at - interval '1 second'"
+        " WHERE type = 'application_fee_refund' AND amount_minor = -150"
+    )
+    events = [event for event in await shop.events_of(payment) if event["type"] == "refund.created"]
+    await shop.deliver([event for event in events if event["data"]["object"]["amount"] == 300])
+    await mirror_all(shop.services)
+    await shop.deliver_all(payment)
+    await assert_books_agree(shop.services, shop.sandbox)
+    await shop.check()
