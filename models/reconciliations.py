@@ -37,7 +37,7 @@ class ReconciliationRun(Changing):
 
     `progress` is where it stands, so that it goes on there wherever it was broken off: `account` ('' for the platform),
     the `kind` of object that is compared, the second `until` which is left to compare, counted back from `end`, and how
-    many of all accounts are done. One runs at a time.
+    many of all accounts are done, or skipped as nothing moved there. One runs at a time.
     """
 
     from_at: datetime = fields.DatetimeField()

@@ -24,6 +24,7 @@ from services.changes import ChangeSet
 from services.errors import InvalidInput, InvalidState
 from services.exclusive import exclusively
 from services.reconciliation.comparing import compare, no_access
+from services.reconciliation.idle import is_idle
 from services.reconciliation.objects.catalogue import KINDS
 from services.reconciliation.objects.kind import ComparedAccount
 from services.reconciliation.windows import windows
@@ -81,6 +82,8 @@ class Progress:
     accounts_done: int = 0
     done: bool = False
     """Whether the account is among those."""
+    accounts_skipped: int = 0
+    """Of those that are done: nothing had moved on them."""
 
     @classmethod
     def of(cls, run: ReconciliationRun) -> Progress:
@@ -175,14 +178,17 @@ async def reconcile(
             run = await _go_through(services, run, account, progress)
         run = await _note(services, run, Progress.of(run), finished=True)
         progress(run)
-        log.info("reconciliation.finished", run=str(run.id), checked=run.checked, matched=run.matched)
+        log.info(
+            "reconciliation.finished", run=str(run.id), checked=run.checked, matched=run.matched,
+            accounts_skipped=Progress.of(run).accounts_skipped,
+        )  # fmt: skip
         return run
 
 
 async def _go_through(
     services: Services, run: ReconciliationRun, account: ComparedAccount, progress: Callable[[ReconciliationRun], None]
 ) -> ReconciliationRun:
-    """Compare one account, or what is left of it."""
+    """Compare one account, or what is left of it; one on which nothing moved costs its mirror alone."""
     at = Progress.of(run)
     if at.account != account.id:
         at = replace(at, account=account.id, kind="", until=None, done=False)
@@ -193,6 +199,8 @@ async def _go_through(
     try:
         # What was only not looked at yet is no drift.
         await mirror_now(services, account.id)
+        if account.id and not at.kind and await is_idle(services, account.id, run.from_at):
+            return await _note(services, run, _done(at, first, skipped=1))
         for kind in KINDS[begun:]:
             if not kind.is_on(account):
                 continue
@@ -213,8 +221,15 @@ async def _go_through(
             raise
         log.warning("reconciliation.account_refused", account=account.id, code=error.code)
         run = await _note(services, run, at, [no_access(run.id, account.id, error.code or "refused")])
-    at = replace(at, kind=KINDS[-1].name, until=first, accounts_done=at.accounts_done + 1, done=True)
-    return await _note(services, run, at)
+    return await _note(services, run, _done(at, first))
+
+
+def _done(at: Progress, first: int, *, skipped: int = 0) -> Progress:
+    """With the account that it is at."""
+    return replace(
+        at, kind=KINDS[-1].name, until=first, accounts_done=at.accounts_done + 1, done=True,
+        accounts_skipped=at.accounts_skipped + skipped,
+    )  # fmt: skip
 
 
 async def _accounts(services: Services, begun: str) -> AsyncIterator[ComparedAccount]:
