@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _PAGE: Final = 100
 # A balance transaction may be listed a little after it says that it was made.
 _OVERLAP: Final = timedelta(minutes=2)
+# How far our clock may be ahead of Stripe's: a window that is over here need not be over there.
+_AHEAD: Final = timedelta(minutes=15)
 _BEGINNING: Final = datetime(2011, 1, 1, tzinfo=UTC)
 """Before the first account at Stripe: what the platform did before it used Paydesk is in its balance, too."""
 _WIDTH: Final = timedelta(hours=6)
@@ -77,7 +79,7 @@ async def mirror_now(services: Services, account: str) -> int:
     found = 0
     while True:
         end = start + width
-        last = end > services.clock()
+        last = end > services.clock() - _AHEAD
         request = list_balance_transactions(
             account, created_gte=int(start.timestamp()), created_lt=None if last else int(end.timestamp())
         )

@@ -97,6 +97,19 @@ async def test_years_of_nothing_cost_a_few_requests(shop: Shop) -> None:
     assert len(asked.accounts) == 1
 
 
+async def test_a_clock_that_is_ahead_of_stripes_passes_nothing_over(shop: Shop) -> None:
+    account = str(shop.account.stripe_account_id)
+    # The first window ends before our time and after Stripe's.
+    await shop.services.database.pool.execute(
+        "UPDATE connect_accounts SET created_at = now() + interval '18 hours 5 minutes' WHERE stripe_account_id = $1",
+        account,
+    )
+    shop.clock.forward(seconds=600)
+    assert await mirror_now(shop.services, account) == 0
+    await shop.paid()
+    assert await mirror_now(shop.services, account) == 1
+
+
 async def test_what_is_broken_off_goes_on_where_it_was(shop: Shop) -> None:
     await shop.paid()
     with pytest.raises(StripeNotSent):
