@@ -18,6 +18,7 @@ from services.operations import (
     PlannedStep,
     Refusal,
     finish,
+    known_operation,
     record_answers,
     reserve,
 )
@@ -88,7 +89,6 @@ async def set_payout_schedule(
         IdempotencyKeyReused; OperationInProgress; StripeUnavailable.
     """
     schedule.check()
-    account = await own_account(viewer)
     wanted = {
         "interval": schedule.interval.lower(),
         "weekly_days": [day.lower() for day in schedule.weekly_days],
@@ -96,11 +96,15 @@ async def set_payout_schedule(
     }
     intent = Intent(viewer.caller, idempotency_key, KIND, wanted)
 
-    async def plan(connection: AnyConnection, _operation: Operation) -> list[PlannedStep]:
-        now, _ = await lock_account(connection, account.id)
-        return [_plan(now, wanted)]
+    reserved = await known_operation(services, intent)
+    if reserved is None:
+        account = await own_account(viewer)
 
-    reserved = await reserve(services, intent, plan, subject_id=account.id, arguments=wanted)
+        async def plan(connection: AnyConnection, _operation: Operation) -> list[PlannedStep]:
+            now, _ = await lock_account(connection, account.id)
+            return [_plan(now, wanted)]
+
+        reserved = await reserve(services, intent, plan, subject_id=account.id, arguments=wanted)
     operation = await services.operations.answer(services, reserved)
     return await ConnectAccount.get(id=operation.subject_id)
 

@@ -126,6 +126,15 @@ async def test_the_same_key_sets_it_once(earner: Earner) -> None:
         await set_to(earner, MONTHLY)
 
 
+async def test_what_was_set_is_answered_again_after_the_account_was_cut_off(earner: Earner) -> None:
+    await set_to(earner, WEEKLY)
+    await ConnectAccount.filter(id=earner.account.id).update(deauthorized_at=earner.clock())
+    assert (await set_to(earner, WEEKLY)).id == earner.account.id
+    with pytest.raises(InvalidState):
+        await set_to(earner, MANUAL, "another")
+    assert await Operation.all().count() == 1
+
+
 async def test_what_is_set_at_stripe_comes_in(earner: Earner) -> None:
     await earner.sandbox.post(
         "/v1/balance_settings", {"payments": {"payouts": {"schedule": {"interval": "manual"}}}},
