@@ -37,7 +37,8 @@ _BANKS: Final = {
     "bank has it.",
     "incorrect_account_type": "The bank account is of another type than was given. Correct it: checking or savings.",
     "insufficient_funds": "There was not enough in your balance, or in the bank account that it was to be taken from. "
-    "Wait until there is, and it is tried again.",
+    "Wait until there is: payouts of a schedule are made again by themselves, one that you asked for is not, so ask "
+    "again.",
     "invalid_account_number": f"There is no such account number at this bank. {_ANOTHER}",
     "invalid_account_number_length": f"The account number is too long or too short. {_ANOTHER}",
     "invalid_currency": "The bank account does not take this currency. Give one that does.",

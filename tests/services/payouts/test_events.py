@@ -87,6 +87,7 @@ async def test_each_reason_of_a_bank_is_told_in_words_and_with_what_to_do(earner
     assert (now.status, now.failure_code) == (PayoutStatus.FAILED, code)
     assert failure_of(now) == FAILURES[code]
     assert FAILURES[code].count(". ") >= 1, "a reason, and what to do"
+    assert code != "insufficient_funds" or "one that you asked for is not" in FAILURES[code]
     assert await earner.pots() == {}
     await earner.check()
 
