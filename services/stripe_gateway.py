@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import random
 import time
 from copy import copy
@@ -276,10 +277,12 @@ class StripeGateway:
         if request.stripe_account is not None:
             headers["Stripe-Account"] = request.stripe_account
         url = self._config.api_base + request.path
-        body: str | bytes | None = request.body
+        body: str | io.BytesIO | None = request.body
         if request.upload is not None:
             url = (self._config.files_base or self._config.api_base) + request.path
-            body, headers["Content-Type"] = multipart(request, request.upload)
+            form, headers["Content-Type"] = multipart(request, request.upload)
+            # In pieces, so that a large file does not hold up everything else.
+            body = io.BytesIO(form)
         elif request.method in {"get", "delete"}:
             url, body = f"{url}?{request.body}" if request.body else url, None
         try:
