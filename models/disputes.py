@@ -127,7 +127,10 @@ class Dispute(Changing):
 
 
 class EvidenceFile(Identified):
-    """A file that stands in a dispute's evidence ("The File object"); its content is kept until Stripe has it."""
+    """A file that stands in a dispute's evidence ("The File object"); its content is kept until Stripe has it.
+
+    `size` is in bytes.
+    """
 
     dispute: fields.ForeignKeyRelation[Dispute] = fields.ForeignKeyField(
         "models.Dispute", related_name="files", on_delete=fields.CASCADE
@@ -137,6 +140,7 @@ class EvidenceFile(Identified):
     filename = fields.CharField(max_length=255)
     media_type = fields.CharField(max_length=64)
     content: bytes | None = fields.BinaryField(null=True)
+    size: int = fields.IntField()
     stripe_file_id = fields.CharField(max_length=64, null=True)
 
     class Meta:

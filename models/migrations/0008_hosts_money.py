@@ -140,6 +140,7 @@ class Migration(migrations.Migration):
                 ('filename', fields.CharField(max_length=255)),
                 ('media_type', fields.CharField(max_length=64)),
                 ('content', fields.BinaryField(null=True)),
+                ('size', fields.IntField()),
                 ('stripe_file_id', fields.CharField(null=True, max_length=64)),
             ],
             options={'table': 'evidence_files', 'app': 'models', 'pk_attr': 'id', 'table_description': 'A file that stands in a dispute\'s evidence ("The File object"); its content is kept until Stripe has it.'},

@@ -59,9 +59,23 @@ def checked_files(files: Sequence[FileInput]) -> list[CheckedFile]:
             raise InvalidInput(
                 path=["input", "files", str(place), "field"], message="There is one file for each field at most."
             )
-    if sum(len(file.content) for file in checked) > FILES_SIZE_MAX:
-        raise InvalidInput(path=["input", "files"], message="The files have 4.5 MB together at most.")
+    check_size(checked, 0)
     return checked
+
+
+def check_size(files: Sequence[CheckedFile], staged: int) -> None:
+    """Refuse files that are too large together with those that the dispute has already and keeps beside them.
+
+    Args:
+        staged: bytes of the latter.
+
+    Raises: InvalidInput.
+    """
+    if files and staged + sum(len(file.content) for file in files) > FILES_SIZE_MAX:
+        among = " Those that were staged before are among them." if staged else ""
+        raise InvalidInput(
+            path=["input", "files"], message=f"All files of a dispute have 4.5 MB together at most.{among}"
+        )
 
 
 def _checked(file: FileInput, path: list[str]) -> CheckedFile:

@@ -14,7 +14,7 @@ from models.sets import insert_rows
 from services.dispute_requests import retrieve_dispute, update_dispute, upload_evidence
 from services.disputes.evidence import TEXT_MAX, TEXTS, TEXTS_MAX, gathered_evidence
 from services.disputes.facts import DisputeFacts
-from services.disputes.files import checked_files
+from services.disputes.files import check_size, checked_files
 from services.disputes.reading import lock_dispute
 from services.disputes.settlement import Ending, settle_dispute
 from services.errors import DomainError, InvalidInput, InvalidState
@@ -64,7 +64,8 @@ async def submit_dispute_evidence(
     Args:
         texts: by Stripe's names; an empty one is left out of the evidence, whatever Paydesk knows.
 
-    Raises: NotFound, InvalidInput, InvalidState, IdempotencyKeyReused, OperationInProgress, StripeUnavailable.
+    Raises: Forbidden, NotFound, InvalidInput, InvalidState, IdempotencyKeyReused, OperationInProgress,
+        StripeUnavailable.
     """
     _check_texts(texts)
     checked = checked_files(files)
@@ -89,6 +90,8 @@ async def submit_dispute_evidence(
             connection, operation,
             {"evidence": evidence, "submit": submit, "submissions": locked.dispute.submission_count},
         )  # fmt: skip
+        if checked:
+            check_size(checked, await _staged(connection, dispute_id, checked))
         rows = [_row(locked.dispute, file) for file in checked]
         await insert_rows(connection, EvidenceFile, rows)
         await keep_arguments(connection, operation, {"files": [[str(row.id), row.field] for row in rows]})
@@ -145,8 +148,17 @@ def _not_yet_said(known: Mapping[str, str], dispute: Dispute) -> dict[str, str]:
 def _row(dispute: Dispute, file: CheckedFile) -> EvidenceFile:
     return EvidenceFile(
         id=new_id(), dispute_id=dispute.id, field=file.field.value, filename=file.name, media_type=file.media_type,
-        content=file.content,
+        content=file.content, size=len(file.content),
     )  # fmt: skip
+
+
+async def _staged(connection: AnyConnection, dispute_id: UUID, files: Sequence[CheckedFile]) -> int:
+    """Bytes of the files of a locked dispute that these do not replace; those on their way to Stripe count too."""
+    size: int = await connection.fetchval(
+        "SELECT coalesce(sum(size), 0)::bigint FROM evidence_files WHERE dispute_id = $1 AND NOT field = ANY($2)",
+        dispute_id, [file.field.value for file in files],
+    )  # fmt: skip
+    return size
 
 
 def _update(operation: Operation, dispute: Dispute, files: Mapping[str, str]) -> PlannedStep:

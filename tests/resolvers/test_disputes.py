@@ -66,7 +66,7 @@ async def dispute(market: Market, connection: AnyConnection) -> Dispute:
 async def test_a_dispute_says_everything_about_itself(
     api: Api, market: Market, dispute: Dispute, connection: AnyConnection
 ) -> None:
-    file: dict[str, Any] = {"dispute_id": dispute.id, "field": "receipt", "media_type": "application/pdf"}
+    file: dict[str, Any] = {"dispute_id": dispute.id, "field": "receipt", "media_type": "application/pdf", "size": 4}
     kept = EvidenceFile(id=new_id(), filename="receipt.pdf", stripe_file_id="file_1", **file)
     under_way = EvidenceFile(id=new_id(), filename="other.pdf", content=b"%PDF", **file)
     await insert_rows(connection, EvidenceFile, [kept, under_way])

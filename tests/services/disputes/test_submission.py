@@ -136,6 +136,22 @@ async def test_files_are_uploaded_once_and_named_in_the_evidence(shop: Shop, dis
     assert [(file.stripe_file_id, file.content) for file in kept] == [(signature["id"], None), (receipt["id"], None)]
 
 
+async def test_what_is_staged_counts_for_what_may_come_beside_it(shop: Shop, dispute: Dispute) -> None:
+    half = PDF + b"." * 2_500_000
+    receipt = EvidenceFileField.RECEIPT
+    await submitted(shop, dispute, files=[a_file(half)], submit=False)
+    before = await at_stripe(shop, dispute)
+    with pytest.raises(InvalidInput, match="staged before") as refusal:
+        await submitted(shop, dispute, files=[a_file(half, field=receipt)])
+    assert refusal.value.path == ["input", "files"]
+    assert await at_stripe(shop, dispute) == before
+    assert await EvidenceFile.all().count() == 1
+    await submitted(shop, dispute, files=[a_file(half + b".")], submit=False)  # in its place
+    await submitted(shop, dispute, files=[a_file(PDF + b"." * 1_900_000, field=receipt)], submit=False)
+    kept = await EvidenceFile.filter(dispute_id=dispute.id).order_by("size")
+    assert [(file.size, file.content) for file in kept] == [(len(PDF) + 1_900_000, None), (len(half) + 1, None)]
+
+
 async def test_a_file_that_is_staged_anew_takes_the_place_of_the_first(shop: Shop, dispute: Dispute) -> None:
     await submitted(shop, dispute, files=[a_file()], submit=False)
     await submitted(shop, dispute, files=[a_file(PDF + b", and countersigned")], submit=False)
