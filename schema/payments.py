@@ -227,7 +227,10 @@ class Payment(Node):
 
     @field
     async def movements(self, info: Info) -> list[LedgerMovement]:
-        """Where the money is: every movement that this payment caused, from the guest's card to the host's bank."""
+        """Where the money is: every movement that this payment caused, from the guest's card to the host's bank.
+
+        The guest sees no payouts and no debts of hosts, a host nothing of other hosts' accounts.
+        """
         return [LedgerMovement.of(movement) for movement in await info.context.loaders.movements.load(self.row.id)]
 
     async def _is_host_s(self, info: Info) -> bool:

@@ -30,7 +30,7 @@ from services.disputes.evidence import gathered_evidence
 from services.dunning.reading import Recovery, recoveries
 from services.errors import DomainError, Unauthenticated
 from services.history import histories
-from services.movements import Movement, movements_of
+from services.movements import Movement, visible_movements
 from services.payment_methods.reading import attached_methods
 from services.payments.settlement_status import settlement_statuses
 from services.payouts.reading import payments_inside
@@ -163,7 +163,7 @@ class Loaders(RowLoaders):
 
     @cached_property
     def movements(self) -> DataLoader[UUID, list[Movement]]:
-        """By the id of the payment."""
+        """By the id of the payment: those that the viewer sees."""
         return loader_of(self._movements)
 
     @cached_property
@@ -347,7 +347,9 @@ class Loaders(RowLoaders):
         return [found.get(id_) for id_ in payment_ids]
 
     async def _movements(self, payment_ids: list[UUID]) -> list[list[Movement]]:
-        movements = await movements_of(self._services, payment_ids)
+        if self._viewer is None:
+            raise Unauthenticated
+        movements = await visible_movements(self._services, viewer=self._viewer, payment_ids=payment_ids)
         return [movements.get(id_, []) for id_ in payment_ids]
 
     async def _histories(self, wanted: list[tuple[EventSubject, UUID, int | None, str | None]]) -> list[Any]:
