@@ -44,7 +44,7 @@ class DisputeQueries:
         before: Before = None,
     ) -> DisputeConnection:
         """Those that wait for an answer by their deadlines, then the rest, the newest first. For a user those of the
-        activities that they host.
+        payments that they have a host's part of.
         """
         page = page_request(first=first, after=after, last=last, before=before)
         viewer = info.context.require_viewer()

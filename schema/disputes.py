@@ -63,7 +63,9 @@ class DisputeNote:
 
 @object_type
 class Dispute(Node):
-    """A guest's bank takes a payment back, or asks about it. Visible to the activity's host and the platform."""
+    """A guest's bank takes a payment back, or asks about it. Visible to the hosts of the payment and the platform; the
+    activity's host and the platform answer it.
+    """
 
     status: DisputeStatus = strawberry.field(description="Where it stands.")
     reason: str = strawberry.field(description="Stripe's word for why: fraudulent, product_not_received …")

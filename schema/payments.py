@@ -191,7 +191,7 @@ class Payment(Node):
     ) -> Annotated[DisputeConnection, strawberry.lazy("schema.disputes")]:
         """What the guest's bank took back or asks about, newest first. Empty for the guest."""
         request = page_request(first=first, after=after, last=last, before=before)
-        if not await self._is_host_s(info):
+        if not (await self._is_host_s(info) or await self._is_shared_with(info)):
             return disputes.DisputeConnection.of(Page([], has_next=False, has_previous=False), disputes.Dispute.of)
         page = await info.context.loaders.disputes.load((self.row.id, request))
         return disputes.DisputeConnection.of(page, disputes.Dispute.of)
@@ -240,6 +240,13 @@ class Payment(Node):
             return viewer.sees_everything
         host = await info.context.loaders.users.load(self.row.host_id)
         return host.external_id == viewer.external_id
+
+    async def _is_shared_with(self, info: Info) -> bool:
+        """Whether the viewer has a host's part of it."""
+        viewer = info.context.require_viewer()
+        shares = await info.context.loaders.host_shares.load(self.row.id)
+        hosts = await info.context.loaders.users.load_many([share.allocation.host_id for share in shares])
+        return viewer.external_id in {host.external_id for host in hosts}
 
     @field
     async def unexplained(self, info: Info) -> list[Money]:

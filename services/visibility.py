@@ -54,7 +54,8 @@ _SEEN_BY_USERS: Final[Mapping[type[Model], str | None]] = {
     Rsvp: f"({_ME} = t.user_id OR EXISTS (SELECT FROM activities a WHERE a.id = t.activity_id AND a.host_id = {_ME}))",
     Refund: f"""(EXISTS (SELECT FROM payments p WHERE p.id = t.payment_id AND {_ME} IN (p.payer_id, p.host_id))
         OR {_shares("t.payment_id")})""",
-    Dispute: f"EXISTS (SELECT FROM payments p WHERE p.id = t.payment_id AND p.host_id = {_ME})",
+    Dispute: f"""(EXISTS (SELECT FROM payments p WHERE p.id = t.payment_id AND p.host_id = {_ME})
+        OR {_shares("t.payment_id")})""",
     ConnectAccount: f"{_ME} = t.user_id",
     Payout: f"EXISTS (SELECT FROM connect_accounts c WHERE c.id = t.connect_account_id AND c.user_id = {_ME})",
     SavedPaymentMethod: f"{_ME} = t.user_id",

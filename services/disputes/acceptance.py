@@ -34,7 +34,7 @@ async def accept_dispute(
 
     The guest keeps the money, the hosts give their part back and the platform its fee, in proportion.
 
-    Raises: NotFound, InvalidState, IdempotencyKeyReused, OperationInProgress, StripeUnavailable.
+    Raises: Forbidden, NotFound, InvalidState, IdempotencyKeyReused, OperationInProgress, StripeUnavailable.
     """
     intent = Intent(viewer.caller, idempotency_key, ACCEPT, {"dispute_id": str(dispute_id)})
 

@@ -1,4 +1,7 @@
-"""Disputes for those who may see them: the activity's host, service and admin. Guests do not: their bank tells them."""
+"""Disputes for those who may see them: the hosts, service and admin. Guests do not: their bank tells them.
+
+Hosts who have a part of the payment bear it with the activity's host, and see it; to answer it is the latter's.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from models.base import from_record
 from models.disputes import Dispute
 from models.payments import Payment
-from services.errors import NotFound
+from services.errors import Forbidden, NotFound
 from services.visibility import masked_email
 
 if TYPE_CHECKING:
@@ -22,7 +25,9 @@ if TYPE_CHECKING:
     from services.viewer import Viewer
 
 _LOCK: Final = """
-SELECT p.*, host.external_id AS host_external_id, pg_current_xact_id()::text::bigint AS xid
+SELECT p.*, host.external_id AS host_external_id, pg_current_xact_id()::text::bigint AS xid,
+    EXISTS (SELECT FROM payment_allocations s JOIN users other ON other.id = s.host_id
+        WHERE s.payment_id = p.id AND other.external_id = $2) AS shares
 FROM payments p LEFT JOIN users host ON host.id = p.host_id
 WHERE p.id = (SELECT payment_id FROM disputes WHERE id = $1) FOR NO KEY UPDATE OF p
 """
@@ -47,10 +52,13 @@ class LockedDispute:
 async def lock_dispute(connection: AnyConnection, viewer: Viewer, dispute_id: UUID) -> LockedDispute:
     """A dispute for who may answer it: the activity's host, service and admin; its payment is locked.
 
-    Raises: NotFound for everybody else, its guest too.
+    Raises: Forbidden for the other hosts, who only see it; NotFound for everybody else, its guest too.
     """
-    record = await connection.fetchrow(_LOCK, dispute_id)
-    if record is None or not (viewer.sees_everything or record["host_external_id"] == viewer.external_id):
+    record = await connection.fetchrow(_LOCK, dispute_id, viewer.external_id)
+    answers = record is not None and (viewer.sees_everything or record["host_external_id"] == viewer.external_id)
+    if record is not None and record["shares"] and not answers:
+        raise Forbidden("The activity's host answers this dispute.")
+    if record is None or not answers:
         raise NotFound("There is no such dispute.", path=["input", "disputeId"])
     found: Any = await connection.fetchrow("SELECT * FROM disputes WHERE id = $1", dispute_id)
     return LockedDispute(from_record(Dispute, found), from_record(Payment, record), record["xid"])
@@ -77,8 +85,9 @@ async def list_disputes(
     if not viewer.sees_everything:
         values.append(viewer.external_id)
         conditions.append(
-            "EXISTS (SELECT FROM payments p JOIN users host ON host.id = p.host_id"
-            f" WHERE p.id = d.payment_id AND host.external_id = ${len(values)})"
+            f"EXISTS (SELECT FROM payments p JOIN users me ON me.external_id = ${len(values)} WHERE p.id = d.payment_id"
+            " AND (p.host_id = me.id OR EXISTS (SELECT FROM payment_allocations s"
+            " WHERE s.payment_id = p.id AND s.host_id = me.id)))"
         )
     for operator, cursor in ((">", page.after), ("<", page.before)):
         if cursor is not None:

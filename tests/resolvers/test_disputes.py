@@ -16,7 +16,7 @@ from services.changes import ChangeSet
 from services.disputes.history import record_change, snapshot
 from services.errors import NotFound, Unauthenticated
 from tests.resolvers.conftest import ADMIN, SERVICE, Api, Market, user
-from tests.support.rows import add_dispute, add_payment
+from tests.support.rows import add_allocation, add_dispute, add_payment
 
 if TYPE_CHECKING:
     from models.sets import AnyConnection
@@ -98,6 +98,31 @@ async def test_hosts_see_of_the_guests_address_what_they_see_elsewhere(
         for said in ("evidence", "gatheredEvidence"):
             assert {"name": "customer_email_address", "text": address} in found[said]
             assert viewer is SERVICE or market.guest.email not in str(found[said])
+
+
+async def test_hosts_who_have_a_part_of_the_payment_see_its_disputes_and_leave_the_answer_to_the_activity_s_host(
+    api: Api, market: Market, connection: AnyConnection
+) -> None:
+    dispute = await add_dispute(connection, market.payment, evidence={"customer_email_address": market.guest.email})
+    await add_allocation(connection, market.payment, market.host)
+    await add_allocation(connection, market.payment, market.stranger)
+    other = await add_dispute(connection, await add_payment(connection, market.guest, host_id=market.host.id))
+    co_host = user("stella")
+    assert await api.data(WHOLE, co_host, id=id_of(dispute)) == await api.data(
+        WHOLE, user("henriette"), id=id_of(dispute)
+    )
+    assert market.guest.email not in str(await api.data(WHOLE, co_host, id=id_of(dispute)))
+    payment = (await api.data(OF_PAYMENT, co_host, id=global_id("Payment", market.payment.id)))["payment"]
+    assert [edge["node"]["id"] for edge in payment["disputes"]["edges"]] == [id_of(dispute)]
+    assert [edge["node"]["id"] for edge in (await api.data(LIST, co_host))["disputes"]["edges"]] == [id_of(dispute)]
+    assert (await api.data(NODE, co_host, id=id_of(other)))["node"] is None
+    given = {"disputeId": id_of(dispute), "idempotencyKey": "k"}
+    evidence = {**given, "evidence": {"productDescription": "Mine."}, "submit": True}
+    for document, name, values in ((SUBMIT, "submitDisputeEvidence", evidence), (ACCEPT, "acceptDispute", given)):
+        answer = (await api.data(document, co_host, input=values))[name]
+        assert (answer["dispute"], [error["code"] for error in answer["errors"]]) == (None, ["FORBIDDEN"])
+    assert await connection.fetchval("SELECT count(*) FROM operations") == 0
+    assert (await connection.fetchval("SELECT version FROM disputes WHERE id = $1", dispute.id)) == dispute.version
 
 
 async def test_the_host_and_the_platform_see_disputes_and_the_guest_does_not(
