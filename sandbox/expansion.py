@@ -23,8 +23,7 @@ EXPANDABLE: Final[dict[str, frozenset[str]]] = {
     for kind, fields in {
         "payment_intent": "application customer latest_charge on_behalf_of payment_method review"
         " transfer_data.destination",
-        "charge": "application application_fee balance_transaction customer dispute failure_balance_transaction"
-        " on_behalf_of"
+        "charge": "application application_fee balance_transaction customer failure_balance_transaction on_behalf_of"
         " payment_intent refunds review source_transfer transfer transfer_data.destination",
         "refund": "balance_transaction charge customer failure_balance_transaction payment_intent payment_method"
         " source_transfer_reversal transfer_reversal",

@@ -38,8 +38,8 @@ _MISSING: Final = (
 def dispute_body(work: Work, charge: Json, kind: Kind, amount: int) -> Json:
     """A new dispute of a charge; it is not stored yet, and nothing has moved."""
     return {
-        "id": new_id("du"), "object": "dispute", "amount": amount, "balance_transaction": None,
-        "balance_transactions": [], "charge": charge["id"], "created": work.now, "currency": charge["currency"],
+        "id": new_id("du"), "object": "dispute", "amount": amount, "balance_transactions": [],
+        "charge": charge["id"], "created": work.now, "currency": charge["currency"],
         "enhanced_eligibility_types": [kind.eligibility] if kind.eligibility else [], "evidence": _evidence(charge),
         "evidence_details": {
             "due_by": answer_by(work) if kind.status in ANSWERABLE else 0,

@@ -35,7 +35,6 @@ def withdraw(work: Work, dispute: Json, charge: Json, *, with_fee: bool = True) 
     )  # fmt: skip
     charge["_disputed"] = charge.get("_disputed", 0) + dispute["amount"]
     dispute["_withdrawn"] = movement["id"]
-    dispute["balance_transaction"] = dispute["balance_transaction"] or movement["id"]
     _show(dispute, movement)
 
 

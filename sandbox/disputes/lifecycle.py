@@ -68,7 +68,7 @@ def open_(work: Work, charge_id: str, kind: Kind, amount: int | None = None) -> 
         raise invalid(f"Charge {charge_id} cannot be disputed: {left} of it can be at most.", "amount")
     before = copied(charge)
     dispute = work.add(dispute_body(work, charge, kind, wanted))
-    charge.update(disputed=True, dispute=dispute["id"])
+    charge["disputed"] = True
     is_withdrawn = dispute["status"] not in WARNINGS
     if is_withdrawn:
         _withdraw(work, dispute, charge, with_fee=dispute["status"] != "prevented")
