@@ -96,6 +96,7 @@ CREATE INDEX transfer_reversals_transfer ON transfer_reversals (transfer_id) WHE
 CREATE INDEX payouts_account ON payouts (connect_account_id, id);
 CREATE INDEX disputes_payment ON disputes (payment_id, id);
 CREATE INDEX disputes_account ON disputes (stripe_account, id) WHERE stripe_account <> '';
+CREATE INDEX disputes_changed ON disputes (updated_at);
 CREATE INDEX disputes_due ON disputes (evidence_due_by) WHERE status IN ('NEEDS_RESPONSE', 'WARNING_NEEDS_RESPONSE');
 CREATE INDEX evidence_files_dispute ON evidence_files (dispute_id, id);
 CREATE INDEX fraud_warnings_payment ON fraud_warnings (payment_id, id);

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _ACTOR: Final = "service:system:cancellations"
 _CAME_BACK_DAYS: Final = 30
 """How long ago a refund may have come back that this looks for; it looks every so many seconds."""
+_WAITED_FOR_DAYS: Final = 365
+"""How long a failure is tried again by itself: disputes end within months. After that by hand alone."""
+_DECIDED_DAYS: Final = 30
+"""How long ago a dispute may have changed that gives something back to be refunded."""
 
 # A refund can fail after it succeeded ("Handle failed refunds"): its guest is then one of those without their money.
 # One who had it back before the activity was canceled has no item yet.
@@ -42,7 +46,13 @@ WHERE i.id = v.id AND i.outcome IN ('REFUNDED', 'NOTHING_TO_REFUND') RETURNING i
 _REOPEN: Final = """
 UPDATE activity_cancellation_items i SET outcome = 'PENDING', error = NULL, next_attempt_at = NULL, updated_at = now()
 FROM payments p
-WHERE i.outcome IN ('FAILED', 'NOTHING_TO_REFUND') AND p.id = i.payment_id
+WHERE i.id = ANY(ARRAY(
+        SELECT id FROM activity_cancellation_items
+        WHERE outcome = 'FAILED' AND updated_at > now() - make_interval(days => $1)
+        UNION
+        SELECT n.id FROM disputes d JOIN activity_cancellation_items n ON n.payment_id = d.payment_id
+        WHERE d.updated_at > now() - make_interval(days => $2) AND n.outcome = 'NOTHING_TO_REFUND'))
+    AND i.outcome IN ('FAILED', 'NOTHING_TO_REFUND') AND p.id = i.payment_id
     AND p.updated_at > i.updated_at
     AND NOT EXISTS (SELECT FROM refunds r WHERE r.id = i.refund_id AND r.stripe_refund_id IS NOT NULL)
     AND (i.outcome = 'FAILED' OR p.captured_minor - p.refunded_minor - p.refund_pending_minor - p.disputed_minor > 0)
@@ -65,7 +75,7 @@ async def watch_canceled(services: Services) -> int:
     if noted:
         reasons = [came_back(record["failure_reason"]) for record in noted]
         changed += await pool.fetch(_NOTE_IT, [record["id"] for record in noted], reasons)
-    changed += await pool.fetch(_REOPEN)
+    changed += await pool.fetch(_REOPEN, _WAITED_FOR_DAYS, _DECIDED_DAYS)
     for id_ in sorted({record["cancellation_id"] for record in changed}):
         await note_progress(services, id_, actor=_ACTOR)
     return len(changed)

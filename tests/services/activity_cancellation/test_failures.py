@@ -227,3 +227,31 @@ async def test_an_unpaid_one_that_is_paid_by_another_way_meanwhile_is_refunded(s
     assert (await shop.now(payment)).status is PaymentStatus.REFUNDED
     assert (await ActivityCancellation.get(id=ended.id)).total == 1
     await shop.check()
+
+
+async def test_what_was_dealt_with_long_ago_is_not_looked_at_again_by_itself(shop: Shop, off: CallingOff) -> None:
+    payment = await shop.paid()
+    await dispute(shop, payment)
+    await off.begin()
+    await off.finish()
+    pool = shop.services.database.pool
+    await decide(shop, payment, "WON", 0)
+    await pool.execute("UPDATE activity_cancellation_items SET updated_at = now() - interval '366 days'")
+    assert await off.watch() == 0
+    await pool.execute("UPDATE activity_cancellation_items SET updated_at = now() - interval '364 days'")
+    assert await off.watch() == 1
+
+
+async def test_what_was_empty_is_looked_at_for_its_disputes_alone(shop: Shop, off: CallingOff) -> None:
+    payment = await shop.paid()
+    await dispute(shop, payment)
+    await decide(shop, payment, "LOST", 2000)
+    await off.begin()
+    await off.finish()
+    assert await off.outcome(payment) is CancellationOutcome.NOTHING_TO_REFUND
+    await decide(shop, payment, "WON", 0)
+    pool = shop.services.database.pool
+    await pool.execute("UPDATE disputes SET updated_at = now() - interval '31 days'")
+    assert await off.watch() == 0
+    await pool.execute("UPDATE disputes SET updated_at = now()")
+    assert await off.watch() == 1
