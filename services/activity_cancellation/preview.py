@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from models.base import from_record
 from models.money import Money, rounded_share
@@ -21,13 +22,14 @@ from services.viewer import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from uuid import UUID
 
     from services.core import Services
     from services.viewer import Viewer
 
 _AT_ONCE: Final = 8
 """Accounts whose balance is asked for at the same time."""
+_PAGE: Final = 300
+"""Payments that are read together."""
 
 # Stripe keeps its fee when a charge is refunded ("Refund and cancel payments").
 _STRIPE_FEES: Final = """
@@ -49,7 +51,11 @@ def _parts() -> str:
             sum(fee_minor)::bigint AS lost_fee, sum(host_minor)::bigint AS lost_host
         FROM disputes WHERE payment_id = p.id
     ) d ON p.disputed_minor > 0
-    WHERE p.activity_id = $1 AND p.status NOT IN ('CANCELED', 'REFUNDED') ORDER BY p.id, a.id
+    WHERE p.id IN (
+        SELECT id FROM payments WHERE activity_id = $1 AND id > $2 AND status NOT IN ('CANCELED', 'REFUNDED')
+        ORDER BY id LIMIT $3
+    )
+    ORDER BY p.id, a.id
     """
 
 
@@ -119,34 +125,37 @@ class _Sums:
     disputed: Counter[str] = field(default_factory=Counter)
     places: Counter[tuple[UUID | None, str]] = field(default_factory=Counter)
     accounts: dict[UUID, str] = field(default_factory=dict)
-    refunded: list[UUID] = field(default_factory=list)
+    fees: Counter[str] = field(default_factory=Counter)
+    to_refund: int = 0
+    of_unknown_fee: int = 0
     to_cancel: int = 0
     at_banks: int = 0
     with_dispute: int = 0
 
-    def add(self, paid: _Paid) -> None:
-        """Count one payment in."""
+    def add(self, paid: _Paid) -> bool:
+        """Count one payment in; whether it is refunded."""
         payment = paid.payment
         if not payment.status.is_captured:
             if payment.status.can_be_canceled:
                 self.to_cancel += 1
             else:
                 self.at_banks += 1
-            return
+            return False
         if paid.disputed:  # it is refused as a whole while its dispute is open
             self.with_dispute += 1
             self.disputed[payment.currency] += payment.refundable.minor + payment.disputed_minor
-            return
+            return False
         refund = payment.refundable
         if not refund:
-            return
+            return False
         fee, hosts = refund_parts(payment, refund, paid.lost)
-        self.refunded.append(payment.id)
+        self.to_refund += 1
         self.guests[payment.currency] += refund.minor
         self.hosts[payment.currency] += hosts.minor
         self.platform[payment.currency] += fee.minor
         held = self._from_hosts(payment, paid.allocations, hosts)
         self._leaves(None, payment, fee + held, *_rate(payment, ours=True))
+        return True
 
     def _from_hosts(self, payment: Payment, allocations: Sequence[PaymentAllocation], hosts: Money) -> Money:
         """Take the hosts' part of what each has been sent; the rest of it the platform holds itself, and is returned.
@@ -185,10 +194,15 @@ def _rate(payment: Payment, *, ours: bool) -> tuple[str, int]:
     return (payment.currency, payment.captured_minor) if currency is None or minor is None else (currency, minor)
 
 
-async def cancellation_preview(services: Services, *, viewer: Viewer, activity_id: UUID) -> CancellationPreview:
+async def cancellation_preview(
+    services: Services, *, viewer: Viewer, activity_id: UUID, page: int = _PAGE
+) -> CancellationPreview:
     """What cancelling an activity would give back, at whose cost, against the balances as Stripe has them now.
 
     It holds for one that is canceled already, too: of what is left to be given back.
+
+    Args:
+        page: how many payments are read together.
 
     Raises: Forbidden for users; NotFound; InvalidState; StripeUnavailable.
     """
@@ -196,13 +210,10 @@ async def cancellation_preview(services: Services, *, viewer: Viewer, activity_i
     pool = services.database.pool
     if not await pool.fetchval("SELECT EXISTS (SELECT FROM activities WHERE id = $1)", activity_id):
         raise NotFound("There is no such activity.", path=["activityId"])
-    sums = _Sums()
-    for paid in _grouped(await pool.fetch(_parts(), activity_id)):
-        sums.add(paid)
-    fees, unknown = await _stripe_fees(services, sums.refunded)
+    sums = await _sum_up(services, activity_id, page)
     currencies = sorted({*sums.guests, *sums.disputed})
     return CancellationPreview(
-        payments_to_refund=len(sums.refunded),
+        payments_to_refund=sums.to_refund,
         payments_to_cancel=sums.to_cancel,
         payments_at_banks=sums.at_banks,
         payments_disputed=sums.with_dispute,
@@ -211,9 +222,20 @@ async def cancellation_preview(services: Services, *, viewer: Viewer, activity_i
             for code in currencies
         ],
         balances=await _balances(services, sums.places, sums.accounts),
-        stripe_fees_lost=fees,
-        payments_of_unknown_fee=unknown,
+        stripe_fees_lost=[Money(minor, code) for code, minor in sorted(sums.fees.items())],
+        payments_of_unknown_fee=sums.of_unknown_fee,
     )
+
+
+async def _sum_up(services: Services, activity_id: UUID, page: int) -> _Sums:
+    """Count all payments of an activity in, a page at a time."""
+    sums, after = _Sums(), UUID(int=0)
+    while True:
+        read = list(_grouped(await services.database.pool.fetch(_parts(), activity_id, after, page)))
+        await _add_stripe_fees(services, [paid.payment.id for paid in read if sums.add(paid)], sums)
+        if len(read) < page:
+            return sums
+        after = read[-1].payment.id
 
 
 def _grouped(records: Iterable[Any]) -> Iterable[_Paid]:
@@ -229,15 +251,12 @@ def _grouped(records: Iterable[Any]) -> Iterable[_Paid]:
     return found.values()
 
 
-async def _stripe_fees(services: Services, payment_ids: Sequence[UUID]) -> tuple[list[Money], int]:
-    fees: Counter[str] = Counter()
-    unknown = 0
+async def _add_stripe_fees(services: Services, payment_ids: Sequence[UUID], sums: _Sums) -> None:
     for record in await services.database.pool.fetch(_STRIPE_FEES, payment_ids):
         if record["currency"] is None:
-            unknown += 1
+            sums.of_unknown_fee += 1
         else:
-            fees[record["currency"]] += record["fee_minor"]
-    return [Money(minor, code) for code, minor in sorted(fees.items())], unknown
+            sums.fees[record["currency"]] += record["fee_minor"]
 
 
 async def _balances(
@@ -247,11 +266,9 @@ async def _balances(
     hosts: defaultdict[UUID | None, list[str]] = defaultdict(list)
     for host_id, code in places:
         hosts[host_id].append(code)
-    room = asyncio.Semaphore(_AT_ONCE)
 
     async def ask(host_id: UUID | None) -> list[PlaceBalance]:
-        async with room:
-            body = await _balance_at_stripe(services, None if host_id is None else accounts[host_id])
+        body = await _balance_at_stripe(services, None if host_id is None else accounts[host_id])
         return [
             PlaceBalance(
                 host_id, Money(places[host_id, code], code), _in(body, "available", code), _in(body, "pending", code)
@@ -260,7 +277,11 @@ async def _balances(
         ]
 
     ordered = sorted(hosts, key=lambda host_id: (host_id is not None, str(host_id)))
-    return [place for found in await asyncio.gather(*map(ask, ordered)) for place in found]
+    found: list[PlaceBalance] = []
+    for at in range(0, len(ordered), _AT_ONCE):
+        for places_of in await asyncio.gather(*map(ask, ordered[at : at + _AT_ONCE])):
+            found += places_of
+    return found
 
 
 async def _balance_at_stripe(services: Services, account: str | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from models.sets import insert_rows
 from services.activity_cancellation.preview import Totals, cancellation_preview
 from services.errors import Forbidden, NotFound
 from tests.services.activity_cancellation.test_failures import dispute
+from tests.support.hosts import Hosts, shares
 from tests.support.shop import SERVICE, Shop, as_user
 
 if TYPE_CHECKING:
@@ -57,6 +58,22 @@ async def test_guests_get_what_hosts_and_platform_give(shop: Shop, off: CallingO
         """
     )
     assert tuple(given) == (5667, 5100, 567)
+
+
+async def test_payments_are_read_some_at_a_time_and_each_is_counted_once(shop: Shop, off: CallingOff) -> None:
+    hosts = Hosts(shop)
+    others = [await hosts.add() for _ in range(9)]
+    splits = shares(*((host, "0.1") for host in (shop.host, *others)))
+    for _ in range(3):
+        await shop.paid(splits=splits)
+    await shop.pay(capture_later=True)
+    whole = await off.preview()
+    assert (whole.payments_to_refund, whole.payments_to_cancel, len(whole.balances)) == (3, 1, 11)
+    for page in (1, 2, 4):
+        paged = await cancellation_preview(
+            shop.services, viewer=SERVICE, activity_id=shop.activity.id, page=page
+        )
+        assert paged == whole
 
 
 async def test_what_is_not_there_is_said(shop: Shop, off: CallingOff) -> None:
