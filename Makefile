@@ -2,7 +2,7 @@
 # ARGS goes on to the command: make run ARGS="--port 9000", make test ARGS="-k refunds".
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test bench check schema lock clean .venv
+.PHONY: help run demo test prove bench check schema lock clean .venv
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
 
@@ -24,6 +24,13 @@ demo: .venv ## walk through payments and a subscription, against what `make run`
 
 test: .venv ## run the tests; they start all that they need
 	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+prove: export CANCELED_GUESTS ?= 2000
+prove: export TEST_SOAK ?= 100
+prove: .venv ## the tests that need size, in their full size: CANCELED_GUESTS=2000, TEST_SOAK=100 games of each kind
+	@$(PY) -m pytest -n auto --maxprocesses 4 --dist loadfile tests/e2e/test_canceled_activity.py \
+		tests/services/test_state_machine.py tests/services/test_subscription_machine.py \
+		tests/services/test_money_machine.py $(ARGS)
 
 bench: .venv ## what a payment, a webhook and a live update cost, beside the least that they can
 	@$(PY) -m benchmarks $(ARGS)
