@@ -28,6 +28,9 @@ SELECT EXISTS (SELECT FROM operations WHERE status = 'RUNNING' AND subject_id = 
 """
 
 
+_OURS: Final = frozenset({"payment_id", "refund_id", "transfer_id"})
+
+
 @dataclass(slots=True)
 class Compared:
     """What came of a window: how many objects were compared, how many agreed, and how the others differ."""
@@ -36,6 +39,10 @@ class Compared:
     matched: int = 0
     found: list[tuple[str, Difference, Mapping[str, Any] | None, bool]] = field(default_factory=list)
     """Stripe's id, the difference, the object as Stripe has it, and whether what it belongs to is known here."""
+    foreign: str = ""
+    """An object of another program that was told of."""
+    more_foreign: int = 0
+    """How many more there were; they count as nothing else."""
 
     def drifts(self, run_id: UUID, kind: ObjectKind, account: str) -> list[Drift]:
         """Their rows."""
@@ -71,8 +78,16 @@ async def is_under_way(services: Services, seen: Look, stripe_id: str) -> bool:
     return bool(await services.database.pool.fetchval(_UNDER_WAY, list(seen.subjects), stripe_id))
 
 
-async def compare(services: Services, kind: ObjectKind, account: str, window: Window) -> Compared:
+async def compare(
+    services: Services, kind: ObjectKind, account: str, window: Window, *, foreign: str = ""
+) -> Compared:
     """Compare what was made in a window, both ways.
+
+    Of what another program made on the platform one object is enough to tell of; what names a row of ours is looked at
+    each by each.
+
+    Args:
+        foreign: the object of another program that the run has told of already, if any.
 
     Raises: StripeError where one has to be looked at again and Stripe cannot be reached.
     """
@@ -82,18 +97,24 @@ async def compare(services: Services, kind: ObjectKind, account: str, window: Wi
     async with services.database.pool.acquire() as connection:
         ours = await kind.here(connection, account, list(theirs))
         made = await kind.made_between(connection, account, first, until)
-        foreign = {
-            id_ for id_ in theirs if id_ not in ours and not await kind.is_ours(connection, account, bodies[id_])
-        }
-    compared = Compared()
+        unknown = [bodies[id_] for id_ in theirs if id_ not in ours]
+        owned = await kind.owned(connection, account, unknown) if unknown else set()
+    compared = Compared(foreign=foreign)
+    others = {body["id"]: _names_ours(body) for body in unknown if body["id"] not in owned}
     for id_, there in theirs.items():
-        if id_ in foreign and account:
+        if id_ in others and account:
             continue  # what else a host sells is nobody's business here
+        is_foreign = not others.get(id_, True)
+        if is_foreign and compared.foreign:
+            compared.more_foreign += 1
+            continue
         compared.checked += 1
         if not differences(ours.get(id_), there):
             compared.matched += 1
             continue
-        await _look_again(services, kind, account, id_, compared, known=id_ not in foreign)
+        differs = await _look_again(services, kind, account, id_, compared, known=id_ not in others)
+        if differs and is_foreign:
+            compared.foreign = id_
     for id_ in sorted(made - bodies.keys()):
         if await kind.fetch(services, account, id_) is None:
             compared.checked += 1
@@ -103,16 +124,31 @@ async def compare(services: Services, kind: ObjectKind, account: str, window: Wi
 
 async def _look_again(
     services: Services, kind: ObjectKind, account: str, id_: str, compared: Compared, *, known: bool
-) -> None:
-    """Keep what still differs, unless it is on its way."""
+) -> bool:
+    """Keep what still differs, unless it is on its way.
+
+    Returns: whether there was any.
+    """
     seen = await look(services, kind, account, id_)
     found = seen.differences
     if seen.body is None and not found:  # the ledger alone knows of it
         found = differences(Side(None, {}), None)
     if not found or await is_under_way(services, seen, id_):
         compared.matched += 1
-        return
+        return False
     compared.found += [(id_, difference, seen.body, known) for difference in found]
+    return True
+
+
+def _names_ours(body: Mapping[str, Any]) -> bool:
+    """Whether its metadata says that it was made here: its row is lost, then, and it is no other program's."""
+    return not _OURS.isdisjoint(body.get("metadata") or ())
+
+
+def of_another_program(number: int) -> str:
+    """What a drift says of so many more of its kind, which have none of their own."""
+    objects = "object is" if number == 1 else "objects are"
+    return f" {number} more {objects} of another program as well."
 
 
 def _drift(

@@ -23,7 +23,7 @@ from services.balances.mirror import mirror_now
 from services.changes import ChangeSet
 from services.errors import InvalidInput, InvalidState
 from services.exclusive import exclusively
-from services.reconciliation.comparing import compare, no_access
+from services.reconciliation.comparing import compare, no_access, of_another_program
 from services.reconciliation.idle import is_idle
 from services.reconciliation.objects.catalogue import KINDS
 from services.reconciliation.objects.kind import ComparedAccount
@@ -52,6 +52,11 @@ _NOTE: Final = """
 UPDATE reconciliation_runs SET checked = checked + $2, matched = matched + $3, progress = $4, finished_at = $5,
     updated_at = now() WHERE id = $1 RETURNING *, pg_current_xact_id()::text::bigint AS xid
 """
+# The number that was told after an earlier window is replaced.
+_TELL_OF_MORE: Final = r"""
+UPDATE drifts SET detail = regexp_replace(detail, ' \d+ more objects? (is|are) of another program as well\.$', '') || $5
+WHERE run_id = $1 AND object_type = $2 AND stripe_id = $3 AND stripe_account = $4
+"""
 _NEWEST: Final = "SELECT * FROM reconciliation_runs WHERE requested_by = $1 ORDER BY id DESC LIMIT 1"
 _COUNT: Final = """
 SELECT count(*) FROM connect_accounts WHERE stripe_account_id IS NOT NULL AND deauthorized_at IS NULL
@@ -78,6 +83,10 @@ class Progress:
     """'' before the account's first."""
     until: int | None = None
     """What is left of the kind ends there; None: all of it."""
+    foreign: str = ""
+    """The object of this kind that tells of all that another program made there."""
+    more_foreign: int = 0
+    """How many more of those there are."""
     accounts: int = 1
     accounts_done: int = 0
     done: bool = False
@@ -191,7 +200,7 @@ async def _go_through(
     """Compare one account, or what is left of it; one on which nothing moved costs its mirror alone."""
     at = Progress.of(run)
     if at.account != account.id:
-        at = replace(at, account=account.id, kind="", until=None, done=False)
+        at = replace(at, account=account.id, kind="", until=None, done=False, foreign="", more_foreign=0)
     elif at.done:
         return run
     begun = [kind.name for kind in KINDS].index(at.kind) if at.kind else 0
@@ -205,14 +214,15 @@ async def _go_through(
             if not kind.is_on(account):
                 continue
             if at.kind != kind.name:
-                at = replace(at, kind=kind.name, until=None)
+                at = replace(at, kind=kind.name, until=None, foreign="", more_foreign=0)
             until = at.end if at.until is None else at.until
             if until <= first:
                 continue
             listing = partial(kind.listing, account.id)
             async for window in windows(services.stripe, listing, first, until):
-                compared = await compare(services, kind, account.id, window)
-                at = replace(at, until=window.first)
+                compared = await compare(services, kind, account.id, window, foreign=at.foreign)
+                more = at.more_foreign + compared.more_foreign
+                at = replace(at, until=window.first, foreign=compared.foreign, more_foreign=more)
                 drifts = compared.drifts(run.id, kind, account.id)
                 run = await _note(services, run, at, drifts, checked=compared.checked, matched=compared.matched)
                 progress(run)
@@ -258,6 +268,9 @@ async def _note(
         if record is None:
             raise RuntimeError(f"run {run.id} is gone")
         await insert_rows(connection, Drift, drifts, conflict="ON CONFLICT DO NOTHING")
+        if at.more_foreign:
+            words = of_another_program(at.more_foreign)
+            await connection.execute(_TELL_OF_MORE, run.id, at.kind, at.foreign, at.account, words)
         noted = _run(record)
         if finished:
             found = await connection.fetchval("SELECT count(*) FROM drifts WHERE run_id = $1", run.id)

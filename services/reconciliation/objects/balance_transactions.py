@@ -96,9 +96,11 @@ class BalanceTransactions(ObjectKind):
         """By the copy."""
         return {record[0] for record in await connection.fetch(_MADE, account, first, until)}
 
-    async def is_ours(self, connection: AnyConnection, account: str, body: Mapping[str, Any]) -> bool:
+    async def owned(
+        self, connection: AnyConnection, account: str, bodies: Sequence[Mapping[str, Any]]
+    ) -> set[str]:
         """Whatever moved the balance."""
-        return True
+        return {body["id"] for body in bodies}
 
     def remedy(self, difference: Difference, body: Mapping[str, Any] | None, *, known: bool) -> Remedy:
         """Copying it again."""

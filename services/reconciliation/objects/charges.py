@@ -17,6 +17,7 @@ from services.reconciliation.objects.kind import (
     ComparedAccount,
     ObjectKind,
     Remedy,
+    of_known_intents,
 )
 from services.reconciliation.restoring import restore_payment
 from services.reconciliation.sides import Side
@@ -106,9 +107,11 @@ class Charges(ObjectKind):
         """By the ledger: those that money was taken with."""
         return {record[0] for record in await connection.fetch(_MADE, account, first, until)}
 
-    async def is_ours(self, connection: AnyConnection, account: str, body: Mapping[str, Any]) -> bool:
-        """Whether its payment intent is known."""
-        return await connection.fetchrow(_BY_INTENT, body.get("payment_intent"), account) is not None
+    async def owned(
+        self, connection: AnyConnection, account: str, bodies: Sequence[Mapping[str, Any]]
+    ) -> set[str]:
+        """Those whose payment intent is known."""
+        return await of_known_intents(connection, account, bodies)
 
     def remedy(self, difference: Difference, body: Mapping[str, Any] | None, *, known: bool) -> Remedy:
         """Settling the payment anew, or posting what the ledger lacks."""

@@ -12,7 +12,13 @@ from services.dispute_requests import retrieve_dispute
 from services.disputes.facts import DisputeFacts
 from services.disputes.settlement import settle_dispute
 from services.errors import InvalidState
-from services.reconciliation.objects.kind import A_PERSON_HAS_TO_LOOK, ComparedAccount, ObjectKind, Remedy
+from services.reconciliation.objects.kind import (
+    A_PERSON_HAS_TO_LOOK,
+    ComparedAccount,
+    ObjectKind,
+    Remedy,
+    of_known_intents,
+)
 from services.reconciliation.sides import Side
 from services.reconciliation_requests import list_disputes
 
@@ -83,9 +89,11 @@ class Disputes(ObjectKind):
         """By their rows: an inquiry moves nothing."""
         return {record[0] for record in await connection.fetch(_MADE, account, first, until)}
 
-    async def is_ours(self, connection: AnyConnection, account: str, body: Mapping[str, Any]) -> bool:
-        """Whether its payment is known."""
-        return await connection.fetchrow(_PAYMENT, body.get("payment_intent"), account) is not None
+    async def owned(
+        self, connection: AnyConnection, account: str, bodies: Sequence[Mapping[str, Any]]
+    ) -> set[str]:
+        """Those whose payment is known."""
+        return await of_known_intents(connection, account, bodies)
 
     def remedy(self, difference: Difference, body: Mapping[str, Any] | None, *, known: bool) -> Remedy:
         """Settling the dispute."""

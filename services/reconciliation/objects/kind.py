@@ -46,6 +46,20 @@ CORRECTION: Final = Remedy(DriftRepair.POST, "The repair posts what the ledger l
 POSTED: Final = "amount posted in the ledger"
 """What the amount of an object is called that the ledger has of it."""
 
+_INTENTS: Final = """
+SELECT stripe_payment_intent_id FROM payments WHERE stripe_payment_intent_id = ANY($1) AND stripe_account = $2
+"""
+
+
+async def of_known_intents(
+    connection: AnyConnection, account: str, bodies: Sequence[Mapping[str, Any]]
+) -> set[str]:
+    """Stripe's ids of those objects that name the payment intent of a payment that is known here."""
+    intents = {body["id"]: body.get("payment_intent") for body in bodies}
+    records = await connection.fetch(_INTENTS, sorted({intent for intent in intents.values() if intent}), account)
+    known = {record[0] for record in records}
+    return {id_ for id_, intent in intents.items() if intent in known}
+
 
 class ObjectKind:
     """A kind of object at Stripe."""
@@ -88,8 +102,10 @@ class ObjectKind:
         """
         raise NotImplementedError
 
-    async def is_ours(self, connection: AnyConnection, account: str, body: Mapping[str, Any]) -> bool:
-        """Whether an object that is not known here belongs to something that is."""
+    async def owned(
+        self, connection: AnyConnection, account: str, bodies: Sequence[Mapping[str, Any]]
+    ) -> set[str]:
+        """Stripe's ids of those objects, none of them known here, that belong to something that is."""
         raise NotImplementedError
 
     async def mend(self, services: Services, drift: Drift, body: Mapping[str, Any], *, actor: str) -> None:

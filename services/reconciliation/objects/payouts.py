@@ -100,9 +100,11 @@ class Payouts(ObjectKind):
         """By the ledger."""
         return {record[0] for record in await connection.fetch(_MADE, account, first, until)}
 
-    async def is_ours(self, connection: AnyConnection, account: str, body: Mapping[str, Any]) -> bool:
-        """Whoever made it."""
-        return True
+    async def owned(
+        self, connection: AnyConnection, account: str, bodies: Sequence[Mapping[str, Any]]
+    ) -> set[str]:
+        """Whoever made them."""
+        return {body["id"] for body in bodies}
 
     def remedy(self, difference: Difference, body: Mapping[str, Any] | None, *, known: bool) -> Remedy:
         """Settling the payout, or posting what the ledger lacks."""

@@ -14,6 +14,7 @@ from services.reconciliation.objects.kind import (
     ComparedAccount,
     ObjectKind,
     Remedy,
+    of_known_intents,
 )
 from services.reconciliation.restoring import post_refund, restore_refund
 from services.reconciliation.sides import Side
@@ -103,9 +104,11 @@ class Refunds(ObjectKind):
         """By the ledger."""
         return {record[0] for record in await connection.fetch(_MADE, account, first, until)}
 
-    async def is_ours(self, connection: AnyConnection, account: str, body: Mapping[str, Any]) -> bool:
-        """Whether its payment is known."""
-        return await connection.fetchval(_PAYMENT, body.get("payment_intent"), account) is not None
+    async def owned(
+        self, connection: AnyConnection, account: str, bodies: Sequence[Mapping[str, Any]]
+    ) -> set[str]:
+        """Those whose payment is known."""
+        return await of_known_intents(connection, account, bodies)
 
     def remedy(self, difference: Difference, body: Mapping[str, Any] | None, *, known: bool) -> Remedy:
         """Settling the refund, or posting what the ledger lacks."""

@@ -76,6 +76,9 @@ WHERE occurred_at >= $1 AND occurred_at < $2 AND kind = 'TRANSFER' AND starts_wi
 _PAYMENT: Final = """
 SELECT * FROM payments WHERE stripe_account = '' AND (stripe_charge_id = $1 OR id = $2) LIMIT 1
 """
+_PAYMENTS: Final = """
+SELECT stripe_charge_id, id FROM payments WHERE stripe_account = '' AND (stripe_charge_id = ANY($1) OR id = ANY($2))
+"""
 _LOCK: Final = "SELECT FROM payments WHERE id = $1 FOR NO KEY UPDATE"
 _POSTED_AS: Final = """
 SELECT l.amount_minor, a.kind, a.owner_id FROM ledger_transactions t
@@ -129,9 +132,16 @@ class Transfers(ObjectKind):
         """By the ledger: those that were sent by themselves; the others go with their charges."""
         return {record[0] for record in await connection.fetch(_MADE, first, until)}
 
-    async def is_ours(self, connection: AnyConnection, account: str, body: Mapping[str, Any]) -> bool:
-        """Whether it is of a payment that is known."""
-        return await connection.fetchrow(_PAYMENT, *_named(body)) is not None
+    async def owned(
+        self, connection: AnyConnection, account: str, bodies: Sequence[Mapping[str, Any]]
+    ) -> set[str]:
+        """Those of payments that are known."""
+        named = {body["id"]: _named(body) for body in bodies}
+        charges = [charge for charge, _ in named.values() if charge]
+        groups = [group for _, group in named.values() if group]
+        records = await connection.fetch(_PAYMENTS, charges, groups)
+        known = {value for record in records for value in record} - {None}
+        return {id_ for id_, names in named.items() if known.intersection(names)}
 
     def remedy(self, difference: Difference, body: Mapping[str, Any] | None, *, known: bool) -> Remedy:
         """Making its row again by what was posted of it, or settling the charge that sent it."""

@@ -11,6 +11,7 @@ from models.money import Money
 from models.payments import PaymentAttempt, PaymentStatus
 from models.reconciliations import DriftKind, DriftRepair
 from services.errors import InvalidState
+from services.reconciliation import windows
 from services.reconciliation.repairing import repair
 from tests.support.audit import tampering
 
@@ -136,6 +137,40 @@ async def test_a_charge_that_somebody_made_at_stripe_is_named_and_left_to_a_pers
     assert refused.value.state == "NO_REPAIR"
     [again] = await books.drifts()
     assert again.stripe_id == drift.stripe_id
+
+
+async def test_what_another_program_made_is_one_drift_however_much_it_is(
+    shop: Shop, books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "_PAGE", 2)
+    for _ in range(5):
+        intent = await shop.sandbox.post(
+            "/v1/payment_intents",
+            {
+                "amount": 1234, "currency": "usd", "payment_method": "pm_card_visa", "confirm": True,
+                "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+            },
+        )  # fmt: skip
+    await shop.paid()
+    run = await books.reconcile()
+    found = await books.found(run)
+    assert [(drift.object_type, drift.kind, drift.stripe_id, drift.repair) for drift in found] == [
+        ("charge", DriftKind.MISSING_HERE, intent["latest_charge"], None)
+    ]
+    [drift] = found
+    assert drift.detail.endswith(" 4 more objects are of another program as well.")
+    assert drift.detail.count("another program") == 1
+    assert run.checked - run.matched == 1
+    # What says that it is ours is named by itself: its row is lost.
+    lost = await shop.paid()
+    await shop.services.database.pool.execute(
+        "UPDATE payments SET stripe_payment_intent_id = NULL WHERE id = $1", lost.id
+    )
+    await PaymentAttempt.filter(payment_id=lost.id).delete()
+    again = await books.found(await books.reconcile())
+    assert {drift.stripe_id for drift in again if drift.object_type == "charge"} == {
+        intent["latest_charge"], lost.stripe_charge_id,
+    }  # fmt: skip
 
 
 async def test_a_movement_that_vanished_from_the_ledger_is_posted_again(shop: Shop, books: Books) -> None:
