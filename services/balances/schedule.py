@@ -51,14 +51,17 @@ async def mirror_due(services: Services) -> int:
         if not mine:
             return 0
         found = await mirror_now(services, "")
+        looked_at = {""}
         until = services.clock() + timedelta(seconds=services.settings.balance_every_s)
         while accounts := await services.database.pool.fetch(_DUE, services.clock(), _AT_ONCE):
             for record in accounts:
                 found += await _mirror_host(services, record["stripe_account"])
+                looked_at.add(record["stripe_account"])
                 if services.clock() > until:  # many hosts take their time: the platform's own books come first
                     return found
         for record in await services.database.pool.fetch(_WAITING):
-            await settle_waiting(services, record["stripe_account"])
+            if record["stripe_account"] not in looked_at:
+                await settle_waiting(services, record["stripe_account"])
         left = await services.database.pool.fetch(_WAITING)
         services.metrics.balance_waiting.set(sum(record["number"] for record in left))
         await add_up_days(services)

@@ -9,6 +9,7 @@ import pytest
 
 from models.balances import BalanceWatermark
 from models.connect_accounts import ConnectAccount
+from services.balances import schedule
 from services.balances.mirror import mirror_now, mirror_payout
 from services.balances.schedule import mirror_due
 from services.stripe_gateway import StripeNotSent
@@ -149,3 +150,24 @@ async def test_what_is_in_a_payout_is_known_without_looking_at_the_rest(shop: Sh
     await payout.refresh_from_db()
     assert payout.contents_known
     await assert_books_agree(shop.services, shop.sandbox)
+
+
+async def test_rows_that_wait_are_looked_at_once_a_run(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    account = str(shop.account.stripe_account_id)
+    await shop.paid()
+    for at in ("", account):
+        await mirror_now(shop.services, at)
+        await shop.services.database.pool.execute(
+            "UPDATE balance_transactions SET settles_id = NULL, posting_id = NULL WHERE stripe_account = $1", at
+        )
+    again: list[str] = []
+
+    async def look(_: Services, at: str) -> None:
+        again.append(at)
+
+    monkeypatch.setattr(schedule, "settle_waiting", look)
+    await mirror_due(shop.services)
+    assert again == [account]
+    await shop.services.database.pool.execute("UPDATE balance_watermarks SET due_at = now() - interval '1 hour'")
+    await mirror_due(shop.services)
+    assert again == [account]
