@@ -61,16 +61,10 @@ async def account_changed(services: Services, event: WebhookEvent) -> None:
         if fresh:
             services.live.wake()
             if not now.transfer_hindrances():
-                await _send_what_waits(services, now)
+                await look_at_host(services, now.user_id)
             return
         account = now
     raise RuntimeError(f"account {account_id} kept changing while it was settled")
-
-
-async def _send_what_waits(services: Services, account: ConnectAccount) -> None:
-    """Let what a host could not be sent until now be looked at."""
-    async with services.database.transaction() as connection:
-        await look_at_host(connection, services.settings, account.user_id, services.clock())
 
 
 async def account_deauthorized(services: Services, event: WebhookEvent) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
-    from uuid import UUID
 
     from models.sets import AnyConnection
+    from services.core import Services
     from settings import Settings
 
 AGAIN_SOON: Final = timedelta(minutes=1)
@@ -43,8 +44,9 @@ _PAYMENTS_OF_HOST = """
 SELECT p.id FROM payments p WHERE p.id IN (
     SELECT a.payment_id FROM payment_allocations a JOIN payments q ON q.id = a.payment_id
     LEFT JOIN activities v ON v.id = q.activity_id
-    WHERE a.host_id = $1 AND a.release_at > $2 AND (
+    WHERE a.host_id = $1 AND a.release_at > $2 AND a.payment_id > $4 AND (
         q.payout_timing IS DISTINCT FROM 'AFTER_ACTIVITY' OR coalesce(v.ends_at, v.starts_at) <= $3)
+    ORDER BY a.payment_id LIMIT $5
 ) ORDER BY p.id FOR NO KEY UPDATE
 """
 _PAYMENTS_OF_ACTIVITY = """
@@ -54,11 +56,22 @@ ORDER BY p.id FOR NO KEY UPDATE
 _LOOK_AT = "UPDATE payment_allocations SET release_at = $2 WHERE payment_id = ANY($1) AND release_at IS NOT NULL"
 
 
-async def look_at_host(connection: AnyConnection, settings: Settings, host_id: UUID, now: datetime) -> None:
-    """Look now at what waits for a host, since they can be sent money; what waits for its activity goes on waiting."""
-    over_before = now - timedelta(seconds=settings.release_after_s)
-    records = await connection.fetch(_PAYMENTS_OF_HOST, host_id, now, over_before)
-    await connection.execute(_LOOK_AT, [record["id"] for record in records], now)
+async def look_at_host(services: Services, host_id: UUID, *, at_once: int = 200) -> None:
+    """Look now at what waits for a host, since they can be sent money; what waits for its activity goes on waiting.
+
+    Args:
+        at_once: payments that are locked together: thousands may wait for a host, and guests for each of them.
+    """
+    now = services.clock()
+    over_before = now - timedelta(seconds=services.settings.release_after_s)
+    after = UUID(int=0)
+    while True:
+        async with services.database.transaction() as connection:
+            records = await connection.fetch(_PAYMENTS_OF_HOST, host_id, now, over_before, after, at_once)
+            await connection.execute(_LOOK_AT, [record["id"] for record in records], now)
+        if len(records) < at_once:
+            return
+        after = records[-1]["id"]
 
 
 async def look_at_payment(connection: AnyConnection, payment_id: UUID, now: datetime) -> None:

@@ -21,6 +21,7 @@ from services.activities import upsert_activity
 from services.errors import HostNotReady
 from services.transfers.job import release_due
 from services.transfers.release import release
+from services.transfers.times import look_at_host
 from tests.support.hosts import Hosts, shares
 from tests.support.rows import add_account, add_activity
 from tests.support.shop import SERVICE, Shop
@@ -372,3 +373,13 @@ async def test_what_was_sent_stays_sent(shop: Shop, hosts: Hosts) -> None:
     payment = await shop.paid(splits=shares((shop.host, "0.5"), (other, "0.5")))
     await shop.deliver_all(payment)
     await still(payment, hosts)
+
+
+async def test_all_that_waits_for_a_host_is_looked_at_some_payments_at_a_time(shop: Shop, hosts: Hosts) -> None:
+    unready = await hosts.add(ready=False)
+    payments = [await shop.paid(splits=shares((unready, "1"))) for _ in range(3)]
+    await look_at_host(shop.services, unready.id, at_once=2)
+    for payment in payments:
+        [part] = await hosts.parts(payment)
+        assert part.release_at is not None
+        assert part.release_at <= shop.clock()
