@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -143,6 +143,7 @@ async def test_what_another_program_made_is_one_drift_however_much_it_is(
     shop: Shop, books: Books, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(windows, "_PAGE", 2)
+    intent: dict[str, Any] = {}
     for _ in range(5):
         intent = await shop.sandbox.post(
             "/v1/payment_intents",
