@@ -48,7 +48,7 @@ _AT_ONCE_WHILE_AWAY: Final = 2
 _BACKOFF_S: Final = 1.0
 _BACKOFF_AT_MOST_S: Final = 60.0
 _MEASURE_EVERY_S: Final = 15.0
-_MEASURE_MONEY_EVERY_S: Final = 60.0
+_MEASURE_SLOWLY_EVERY_S: Final = 60.0
 _REVIEW_LOOK_EVERY_S: Final = 600.0
 """How soon a review of billing that was broken off goes on; the settings say how often one begins."""
 _WATCH_CANCELED_EVERY_S: Final = 30.0
@@ -93,10 +93,10 @@ def periodic_jobs(services: Services) -> list[Job]:
         Job("measure_inbox", _MEASURE_EVERY_S, measure_inbox),
         Job("measure_operations", _MEASURE_EVERY_S, measure_operations),
         Job("measure_audit", _MEASURE_EVERY_S, measure_backlog),
-        Job("measure_transfers", _MEASURE_MONEY_EVERY_S, measure_transfers),
-        Job("measure_debts", _MEASURE_MONEY_EVERY_S, measure_debts),
-        Job("measure_disputes", _MEASURE_MONEY_EVERY_S, measure_disputes),
-        Job("measure_cancellations", _MEASURE_MONEY_EVERY_S, measure_cancellations),
+        Job("measure_transfers", _MEASURE_SLOWLY_EVERY_S, measure_transfers),
+        Job("measure_debts", _MEASURE_SLOWLY_EVERY_S, measure_debts),
+        Job("measure_disputes", _MEASURE_SLOWLY_EVERY_S, measure_disputes),
+        Job("measure_cancellations", _MEASURE_SLOWLY_EVERY_S, measure_cancellations),
     ]
 
 
