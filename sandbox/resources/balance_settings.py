@@ -27,6 +27,9 @@ def retrieve(call: Call) -> Json:
 def _body(account: Json) -> Json:
     payouts = account["settings"]["payouts"]
     kept = payouts["schedule"]
+    timing = {"delay_days": kept["delay_days"], "start_of_day": None}
+    if account.get("_delay_override") is not None:
+        timing["delay_days_override"] = account["_delay_override"]
     return {
         "object": "balance_settings",
         "payments": {
@@ -37,12 +40,9 @@ def _body(account: Json) -> Json:
                 "statement_descriptor": payouts["statement_descriptor"],
                 "status": "enabled" if account["payouts_enabled"] else "disabled",
             },
-            "settlement_timing": {
-                "delay_days": kept["delay_days"], "delay_days_override": account.get("_delay_override"),
-                "start_of_day": None,
-            },
+            "settlement_timing": timing,
         },
-    }  # fmt: skip
+    }
 
 
 def update(call: Call) -> Json:

@@ -118,6 +118,7 @@ async def test_a_schedule_is_the_accounts_and_the_balance_settings_alike(stripe_
     assert missing(settings.to_dict()) == []
     assert settings.payments.payouts.schedule.interval == "daily"
     assert (settings.payments.settlement_timing.delay_days, settings.payments.payouts.status) == (2, "enabled")
+    assert "delay_days_override" not in settings.payments.settlement_timing.to_dict()
     changed = await stripe_api.v1.balance_settings.update_async(
         {
             "payments": {
@@ -128,7 +129,8 @@ async def test_a_schedule_is_the_accounts_and_the_balance_settings_alike(stripe_
         theirs,
     )
     assert changed.payments.payouts.schedule.weekly_payout_days == ["tuesday", "friday"]
-    assert changed.payments.settlement_timing.delay_days == 5
+    timing = changed.payments.settlement_timing
+    assert (timing.delay_days, timing.delay_days_override) == (5, 5)
     account = await stripe_api.v1.accounts.retrieve_async(host)
     schedule = account.settings.payouts.schedule
     assert (schedule.interval, schedule.weekly_anchor, schedule.delay_days) == ("weekly", "tuesday", 5)

@@ -30,7 +30,9 @@ ACTIONS = (
 async def act(earner: Earner, dice: random.Random, what: str) -> None:
     """One thing happens; where it cannot, nothing does."""
     payouts = await earner.at_stripe()
-    chosen = dice.choice(payouts)["id"] if payouts else ""
+    if not payouts and what in {"pay", "fail", "cancel"}:
+        return
+    chosen = dice.choice(payouts)["id"] if payouts else None
     if what == "earn":
         await earner.earn(dice.randint(1, 9_000))
     elif what == "owe":
