@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.merkle import ProofSide, Step, climb, leaf_hash, merkle_paths, merkle_root, node_hash
@@ -32,6 +32,7 @@ def test_the_root_is_that_of_the_definition(leaves: list[bytes]) -> None:
 
 
 @given(trees)
+@settings(deadline=None)
 def test_the_path_of_every_leaf_leads_to_the_root(leaves: list[bytes]) -> None:
     root = merkle_root(leaves)
     for leaf, path in zip(leaves, merkle_paths(leaves, range(len(leaves))), strict=True):

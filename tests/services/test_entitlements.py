@@ -189,6 +189,5 @@ async def test_the_question_of_each_request_is_answered_by_indexes(connection: A
             f"EXPLAIN {entitlements._IS_GRANTED}".replace("$1", "'gustav'").replace("$2", "now()").replace("$3", "'x'")
         )
     )
-    # Which of the indexes on subscriptions is a matter of how many there are.
+    # Which of the indexes, and in what order, is a matter of how many rows there are.
     assert "Seq Scan" not in plan
-    assert "users_external_id_key" in plan
